@@ -1,0 +1,1 @@
+"""Problem families, reached by registry id: zotoolkit.make("Functions/Sphere-v0")."""

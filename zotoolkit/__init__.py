@@ -1,0 +1,54 @@
+"""zotoolkit: zeroth-order (query-only) optimisation with Gym-like interfaces."""
+
+from zotoolkit import catalogue as _catalogue  # noqa: F401 - registers what comes with the package
+from zotoolkit.callable_objective import from_callable
+from zotoolkit.directions import Law
+from zotoolkit.dispatch import PartialFailure
+from zotoolkit.errors import ZotoolkitError
+from zotoolkit.estimators import CGE, RGE, PowerDecay
+from zotoolkit.masks import FixedMask, UniformMask
+from zotoolkit.objective import BlackBoxObjective
+from zotoolkit.optimizers import SignSGD
+from zotoolkit.problem_registry import make, pprint_registry, register, spec
+from zotoolkit.queries import CoordinateBatch, DenseBatch, QueryBatch, SeededBatch
+from zotoolkit.registration import EntrySpec
+from zotoolkit.solver_registry import make_solver, pprint_solvers, register_solver, solver_spec
+from zotoolkit.solvers import GradientSolver, Solver
+from zotoolkit.spaces import make_space
+from zotoolkit.status import Status, StepInfo
+from zotoolkit.wrappers import Wrapper
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CGE",
+    "RGE",
+    "BlackBoxObjective",
+    "CoordinateBatch",
+    "DenseBatch",
+    "EntrySpec",
+    "FixedMask",
+    "GradientSolver",
+    "Law",
+    "PartialFailure",
+    "PowerDecay",
+    "QueryBatch",
+    "SeededBatch",
+    "SignSGD",
+    "Solver",
+    "Status",
+    "StepInfo",
+    "UniformMask",
+    "Wrapper",
+    "ZotoolkitError",
+    "from_callable",
+    "make",
+    "make_solver",
+    "make_space",
+    "pprint_registry",
+    "pprint_solvers",
+    "register",
+    "register_solver",
+    "solver_spec",
+    "spec",
+]

@@ -1,0 +1,271 @@
+"""Counter-based random directions.
+
+Entry c of the direction with seed s is a hash of (s, c). No generator has a state, so any slice of any direction can
+be made anywhere, in any order, bit-equal to the same slice of the whole.
+
+    Rademacher   the hash's top bit as a sign
+    normal       Box-Muller; two hash words give coordinates c and c + 2048 of a tile of 4,096 coordinates
+    sphere       a normal direction divided by its length, so uniform on the unit sphere
+
+The hash mixes a coordinate once (32-bit avalanche), then keys it twice with the two halves of the SplitMix64-scrambled
+seed. Directions are made in float32 in blocks that stay in cache; the scratch of a block is below 64 MiB everywhere.
+
+Source: Box and Muller 1958; counter-based generators: Salmon et al., SC 2011.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from zotoolkit.errors import InvalidBatch, InvalidSetting, brief, did_you_mean
+from zotoolkit.seeding import mix64
+
+_HALF = 2048
+_TILE = 2 * _HALF
+# Elements of a block: a CPU's second-level cache, or enough work to fill a GPU (four float32 buffers: 64 MiB).
+_BLOCK_CPU = 1 << 17
+_BLOCK_GPU = 1 << 22
+_ONE = 0x3F800000
+_SIGN = -(1 << 31)
+_COS, _SIN = 0, 1
+
+
+class Law(str, Enum):
+    """Distribution of a direction's entries."""
+
+    RADEMACHER = "rademacher"
+    NORMAL = "normal"
+    SPHERE = "sphere"
+
+    @classmethod
+    def of(cls, law: Law | str) -> Law:
+        """Return the law of that name.
+
+        Raises:
+            InvalidSetting: If there is none.
+        """
+        try:
+            return cls(law)
+        except ValueError:
+            names = [member.value for member in cls]
+            hint = did_you_mean(str(law), names)
+            raise InvalidSetting(f"law must be one of {', '.join(names)}, got {brief(law)}.{hint}") from None
+
+    def second_moment(self, dim: int) -> float:
+        """Return m such that E[u u^T] = m I in `dim` dimensions."""
+        return 1.0 / dim if self is Law.SPHERE else 1.0
+
+    @property
+    def bound(self) -> float:
+        """Largest magnitude that an entry can take; normals end where the 31-bit radius does."""
+        return math.sqrt(62 * math.log(2)) * 1.0001 if self is Law.NORMAL else 1.0
+
+
+def _to_int32(value: Tensor) -> Tensor:
+    """Keep the low 32 bits of int64."""
+    value = value & 0xFFFFFFFF
+    return torch.where(value >= 1 << 31, value - (1 << 32), value).to(torch.int32)
+
+
+def _keys(seed: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two `(n, 1)` int32 keys for `(n,)` int64 seeds."""
+    scrambled = mix64(seed)
+    return _to_int32(scrambled)[:, None], _to_int32(scrambled >> 32)[:, None]
+
+
+def _shift_xor(x: Tensor, bits: int, scratch: Tensor) -> None:
+    """In place, x ^= x >>> bits (logical shift)."""
+    torch.bitwise_right_shift(x, bits, out=scratch)
+    scratch.bitwise_and_((1 << (32 - bits)) - 1)
+    x.bitwise_xor_(scratch)
+
+
+def _coordinate_hash(start: int, stop: int, device: torch.device) -> Tensor:
+    """Return `(stop - start,)` int32: each counter scrambled on its own, shared by all directions."""
+    x = torch.arange(start, stop, dtype=torch.int32, device=device)
+    x += -0x61C88647
+    scratch = torch.empty_like(x)
+    for bits, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97 - (1 << 32))):
+        _shift_xor(x, bits, scratch)
+        x *= factor
+    _shift_xor(x, 15, scratch)
+    return x
+
+
+class _Scratch:
+    """Buffers of one block, made once and handed out as views."""
+
+    def __init__(self, rows: int, columns: int, device: torch.device) -> None:
+        self._shape = (rows, columns)
+        self._device = device
+        self._buffers: dict[str, Tensor] = {}
+
+    def get(self, name: str, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+        if name not in self._buffers:
+            size = self._shape[0] * self._shape[1]
+            self._buffers[name] = torch.empty(size, dtype=dtype, device=self._device)
+        # Contiguous whatever the shape, so that element-wise kernels see one flat run.
+        return self._buffers[name][: rows * columns].view(rows, columns)
+
+
+def _hash(counter: Tensor, key: tuple[Tensor, Tensor], buffers: _Scratch) -> tuple[Tensor, Tensor]:
+    """Return `(n, m)` int32 hashes, whose top bits are well mixed, and a scratch of that shape."""
+    rows, columns = len(key[0]), len(counter)
+    x = buffers.get("hash", rows, columns, torch.int32)
+    scratch = buffers.get("scratch", rows, columns, torch.int32)
+    torch.bitwise_xor(counter, key[0], out=x)
+    x.mul_(0x21F0AAAD)
+    _shift_xor(x, 15, scratch)
+    x.add_(key[1])
+    x.mul_(0xD35A2D97 - (1 << 32))
+    return x, scratch
+
+
+def _rademacher(counter: Tensor, key: tuple[Tensor, Tensor], buffers: _Scratch) -> Tensor:
+    """Return `(n, m)` float32 signs: the sign bit on the bit pattern of 1.0."""
+    x, _ = _hash(counter, key, buffers)
+    return x.bitwise_and_(_SIGN).bitwise_or_(_ONE).view(torch.float32)
+
+
+def _polar(counter: Tensor, key: tuple[Tensor, Tensor], buffers: _Scratch) -> tuple[Tensor, Tensor]:
+    """Return `(n, m)` radii and angles of Box-Muller pairs."""
+    x, scratch = _hash(counter, key, buffers)
+    rows, columns = x.shape
+    _shift_xor(x, 15, scratch)
+    angle = buffers.get("angle", rows, columns, torch.float32)
+    angle.copy_(x)
+    angle.mul_(2 * math.pi / (1 << 32))
+    x.mul_(0x2C1B3C6D)
+    _shift_xor(x, 12, scratch)
+    x.mul_(0x297A2D39)
+    _shift_xor(x, 15, scratch)
+    radius = scratch.view(torch.float32)
+    # An odd 31-bit integer n stands for u = n / 2^31 in (0, 1): never zero, and fine-grained in the tail.
+    radius.copy_(x.bitwise_and_(0x7FFFFFFF).bitwise_or_(1))
+    radius.log_().mul_(-2.0).add_(62 * math.log(2)).clamp_(min=0.0).sqrt_()
+    return radius, angle
+
+
+def _blocks(seed: Tensor, law: Law, start: int, stop: int) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield (rows, columns, `(n, m)` float32 block) of Rademacher or normal directions.
+
+    The columns count from 0 at coordinate `start`. A block is valid until the next one is asked for.
+    """
+    device, count = seed.device, len(seed)
+    size = _BLOCK_GPU if device.type == "cuda" else _BLOCK_CPU
+    widest = min(_HALF if law is Law.NORMAL else _TILE, stop - start if law is Law.RADEMACHER else stop)
+    rows = max(1, min(count, size // max(widest, 1)))
+    buffers = _Scratch(rows, widest, device)
+    keys = _keys(seed)
+    for low in range(start - start % _TILE, stop, _TILE):
+        left, right = max(start, low), min(stop, low + _TILE)
+        if law is Law.RADEMACHER:
+            counter = _coordinate_hash(left, right, device)
+            for i in range(0, count, rows):
+                key = (keys[0][i : i + rows], keys[1][i : i + rows])
+                yield slice(i, i + len(key[0])), slice(left - start, right - start), _rademacher(counter, key, buffers)
+            continue
+        pairs = min(right - low, _HALF)
+        counter = _coordinate_hash(low // 2, low // 2 + pairs, device)
+        for i in range(0, count, rows):
+            key = (keys[0][i : i + rows], keys[1][i : i + rows])
+            radius, angle = _polar(counter, key, buffers)
+            for half, wave in ((_COS, torch.cos), (_SIN, torch.sin)):
+                first, last = max(left, low + half * _HALF), min(right, low + (half + 1) * _HALF)
+                if first >= last:
+                    continue
+                block = buffers.get("hash", len(key[0]), pairs, torch.int32).view(torch.float32)
+                # Always whole rows of pairs: the kernel sees the same lanes whichever slice was asked for.
+                wave(angle, out=block)
+                block.mul_(radius)
+                part = block[:, first - low - half * _HALF : last - low - half * _HALF]
+                yield slice(i, i + len(key[0])), slice(first - start, last - start), part
+
+
+def _lengths(seed: Tensor, dim: int) -> Tensor:
+    """Return `(n, 1)` float32 lengths of the whole normal directions.
+
+    Squares are added by folding halves, an order that depends on nothing but the tile, so a length is bit-equal
+    whichever directions are asked for together.
+    """
+    total = torch.zeros(len(seed), 1, dtype=torch.float64, device=seed.device)
+    for rows, _, block in _blocks(seed, Law.NORMAL, 0, dim):
+        squares = torch.zeros(len(block), _HALF, device=seed.device)
+        torch.mul(block, block, out=squares[:, : block.shape[1]])
+        width = _HALF
+        while width > 1:
+            width //= 2
+            squares = squares[:, :width] + squares[:, width : 2 * width]
+        total[rows] += squares
+    return total.sqrt_().to(torch.float32)
+
+
+def direction_blocks(
+    seed: Tensor, law: Law | str, dim: int, start: int = 0, stop: int | None = None
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield coordinates `start:stop` of `(n,)` directions in blocks that stay in cache.
+
+    Args:
+        seed: `(n,)` int64, one a direction.
+        law: Distribution of the entries.
+        dim: Number of coordinates d of a whole direction.
+        start: First coordinate wanted.
+        stop: One past the last, d when left out.
+
+    Yields:
+        (rows, columns, block): the `(n_rows, n_columns)` float32 entries of these directions; columns count from
+        `start`. The block's memory is used again for the next one.
+
+    Raises:
+        InvalidBatch: If the seeds are not `(n,)` int64 or the slice lies outside [0, dim].
+    """
+    law = Law.of(law)
+    stop = dim if stop is None else stop
+    if seed.ndim != 1 or seed.dtype != torch.int64:
+        raise InvalidBatch(f"seed must be (n,) int64, got {brief(seed)}.")
+    if not 0 <= start <= stop <= dim or dim >= 1 << 31:
+        raise InvalidBatch(
+            f"start and stop must satisfy 0 <= start <= stop <= dim < 2**31, got {start}:{stop} of {dim}."
+        )
+    if law is not Law.SPHERE:
+        yield from _blocks(seed, law, start, stop)
+        return
+    length = _lengths(seed, dim)
+    for rows, columns, block in _blocks(seed, Law.NORMAL, start, stop):
+        yield rows, columns, block.div_(length[rows])
+
+
+def directions(seed: Tensor, law: Law | str, dim: int, start: int = 0, stop: int | None = None) -> Tensor:
+    """Return coordinates `start:stop` of the directions as one `(n, stop - start)` float32 tensor.
+
+    Example:
+        >>> whole = directions(torch.tensor([7, 8]), "normal", dim=10)
+        >>> part = directions(torch.tensor([8]), "normal", dim=10, start=3, stop=6)
+        >>> torch.equal(part, whole[1:, 3:6])
+        True
+    """
+    stop = dim if stop is None else stop
+    out = torch.empty(len(seed), max(stop - start, 0), device=seed.device)
+    for rows, columns, block in direction_blocks(seed, law, dim, start, stop):
+        out[rows, columns] = block
+    return out
+
+
+def combine_directions(seed: Tensor, law: Law | str, weights: Tensor, dim: int) -> Tensor:
+    """Return the `(d,)` sum of `weights[i]` times direction i, never holding more than a block of directions.
+
+    Args:
+        seed: `(n,)` int64.
+        law: Distribution of the entries.
+        weights: `(n,)` floating point; the result has its dtype.
+        dim: Number of coordinates d.
+    """
+    out = torch.zeros(dim, dtype=weights.dtype, device=weights.device)
+    for rows, columns, block in direction_blocks(seed, law, dim):
+        out[columns].addmv_(block.to(weights.dtype).t(), weights[rows])
+    return out

@@ -1,0 +1,135 @@
+"""Exceptions, one for each cause, so that a caller can catch just the one it can mend.
+
+User mistakes are also `ValueError` or `TypeError`, so code that knows nothing of zotoolkit catches them too.
+Every message echoes what was given and says what to do about it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from torch import Tensor
+
+
+class ZotoolkitError(Exception):
+    """Base of every exception that zotoolkit raises on purpose."""
+
+
+class InvalidSetting(ZotoolkitError, ValueError):
+    """A hyper-parameter is out of its range, such as mu <= 0 or q = 0."""
+
+
+class UnknownSetting(ZotoolkitError, TypeError):
+    """A keyword that the callee does not have."""
+
+
+class InvalidSpace(ZotoolkitError, ValueError):
+    """A search space that cannot be searched: crossed bounds, no dimension, a dtype that is not floating."""
+
+
+class InvalidStart(ZotoolkitError, ValueError):
+    """A start point of the wrong shape or dtype, with NaN, or outside the space."""
+
+
+class InvalidBatch(ZotoolkitError, ValueError):
+    """A query batch whose parts do not fit together or do not fit the objective."""
+
+
+class InvalidValues(ZotoolkitError, ValueError):
+    """An objective answered with something other than one floating-point loss a query."""
+
+
+class InputMutated(ZotoolkitError, ValueError):
+    """An objective wrote into the points or the base it was handed."""
+
+
+class ObjectiveFailed(ZotoolkitError, RuntimeError):
+    """So many queries in a row failed that carrying on makes no sense."""
+
+
+class ContractViolation(ZotoolkitError, ValueError):
+    """`check_objective` or `check_solver` found a broken promise."""
+
+
+class AskTellOrder(ZotoolkitError, RuntimeError):
+    """`ask`, `tell` and `reset` were called in an order that has no meaning."""
+
+
+class SolverFinished(ZotoolkitError, RuntimeError):
+    """`ask` was called on a solver that has ended by itself."""
+
+
+class InvalidId(ZotoolkitError, ValueError):
+    """An id that does not read `Family/Name-vN`."""
+
+
+class UnknownId(ZotoolkitError, ValueError):
+    """No entry of that id is registered."""
+
+
+class EntryPointFailed(ZotoolkitError, ImportError):
+    """A registered entry point could not be imported."""
+
+
+class CheckpointError(ZotoolkitError, ValueError):
+    """Base of everything that is wrong with a checkpoint."""
+
+
+class CheckpointMissing(CheckpointError, FileNotFoundError):
+    """There is no checkpoint where one was asked for."""
+
+
+class CheckpointDamaged(CheckpointError):
+    """A checkpoint is truncated or its checksum does not fit."""
+
+
+class CheckpointMismatch(CheckpointError):
+    """A checkpoint belongs to another problem, solver, seed or dimension."""
+
+
+class CheckpointVersion(CheckpointError):
+    """A checkpoint was written in a format that this version does not read."""
+
+
+class ResultsUnwritable(ZotoolkitError, OSError):
+    """A results folder cannot be written: read-only, or the disk is full."""
+
+
+class MissingExtra(ZotoolkitError, ImportError):
+    """A feature needs an optional package that is not installed."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return a sentence that names the closest known word, or an empty string.
+
+    Example:
+        >>> did_you_mean("Spere", ["Sphere", "Ackley"])
+        " Did you mean 'Sphere'?"
+    """
+    known = list(known)
+    close = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
+    if not close:
+        by_lower = {word.lower(): word for word in known}
+        close = [by_lower[word] for word in difflib.get_close_matches(given.lower(), by_lower, n=1, cutoff=0.6)]
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def brief(value: object) -> str:
+    """Describe what was given in a few words: shape and dtype of a tensor, a shortened `repr` of the rest.
+
+    Example:
+        >>> import torch
+        >>> brief(torch.zeros(2, 3))
+        'a tensor of shape (2, 3) and dtype torch.float32'
+        >>> brief(1.5)
+        '1.5 (float)'
+    """
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        shape = getattr(value, "shape")  # noqa: B009 - a duck-typed array, whose type is unknown
+        return f"an array of shape {tuple(shape)} and dtype {getattr(value, 'dtype')}"  # noqa: B009
+    text = repr(value)
+    text = text if len(text) <= 60 else text[:57] + "..."
+    return f"{text} ({type(value).__name__})"

@@ -1,0 +1,5 @@
+"""First-order update rules that torch.optim lacks."""
+
+from zotoolkit.optimizers.sign_sgd import SignSGD
+
+__all__ = ["SignSGD"]

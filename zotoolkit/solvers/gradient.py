@@ -1,0 +1,141 @@
+"""Gradient-based zeroth-order solvers, as a composition: estimator x torch optimiser x schedule x mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from typing_extensions import override
+
+from zotoolkit.errors import InvalidSetting, brief
+from zotoolkit.estimators.base import Estimator
+from zotoolkit.masks.base import Mask
+from zotoolkit.queries import QueryBatch
+from zotoolkit.solvers.base import Solver
+
+OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
+SchedulerFactory = Callable[[Any], LRScheduler]
+
+
+class GradientSolver(Solver):
+    """Descends an estimated gradient.
+
+    In a bounded space the iterate is projected after every step onto the box, shrunk by the estimator's margin so that
+    no query leaves it.
+
+    Args:
+        estimator: Makes queries and turns their values into a gradient.
+        optimizer: Called with the parameters, returns a torch optimiser: `functools.partial(torch.optim.SGD, lr=0.1)`.
+        scheduler: Called with the optimiser, returns a learning-rate scheduler, stepped once an iteration.
+        mask: Which coordinates are estimated; None for all.
+
+    Raises:
+        InvalidSetting: If one of them is not what it should be.
+
+    Example:
+        >>> import functools, zotoolkit
+        >>> solver = GradientSolver(zotoolkit.CGE(mu=1e-3), functools.partial(torch.optim.SGD, lr=0.1))
+        >>> objective = zotoolkit.make("Functions/Sphere-v0", dim=3)
+        >>> result = zotoolkit.minimize(objective, solver, budget=400, progress=False)
+        >>> bool(result.value < 1e-3)
+        True
+    """
+
+    def __init__(
+        self,
+        estimator: Estimator,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None = None,
+        mask: Mask | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(estimator, Estimator):
+            raise InvalidSetting(f"estimator must be an Estimator such as CGE(mu=5e-3), got {brief(estimator)}.")
+        if not callable(optimizer):
+            raise InvalidSetting(
+                "optimizer must be called with the parameters and return a torch optimiser, such as "
+                f"functools.partial(torch.optim.SGD, lr=0.1), got {brief(optimizer)}."
+            )
+        if mask is not None and not isinstance(mask, Mask):
+            raise InvalidSetting(f"mask must be a Mask such as UniformMask(keep=0.1), got {brief(mask)}.")
+        self.estimator = estimator
+        self.mask = mask
+        self._make_optimizer = optimizer
+        self._make_scheduler = scheduler
+
+    @override
+    def _start(self) -> None:
+        self._x = torch.nn.Parameter(self.x0.clone())
+        self._optimizer = self._make_optimizer([self._x])
+        if not isinstance(self._optimizer, torch.optim.Optimizer):
+            raise InvalidSetting(f"optimizer must return a torch optimiser, got {brief(self._optimizer)}.")
+        if isinstance(self._optimizer, torch.optim.LBFGS):
+            raise InvalidSetting(
+                "torch.optim.LBFGS re-evaluates the loss inside a step, which a query budget cannot see."
+            )
+        self._scheduler = None if self._make_scheduler is None else self._make_scheduler(self._optimizer)
+        self._project()
+
+    @override
+    def _ask(self) -> QueryBatch:
+        alive = None if self.mask is None else self.mask.alive(self.dim, self.iteration, self.seed).to(self._x.device)
+        return self.estimator.queries(self.recommend(), alive, self.iteration, self.seed, self.bounds)
+
+    @override
+    def _tell(self, batch: QueryBatch, values: Tensor, usable: Tensor) -> dict[str, float]:
+        estimate = self.estimator.gradient(batch, values, usable)
+        figures = {
+            "loss": estimate.loss,
+            "gradient_norm": float(torch.linalg.vector_norm(estimate.gradient)),
+            "lr": float(self._optimizer.param_groups[0]["lr"]),
+            "missing": float(estimate.missing),
+        }
+        if bool(usable.any()) and torch.isfinite(estimate.gradient).all():
+            self._x.grad = estimate.gradient.to(self._x)
+            self._optimizer.step()
+            self._x.grad = None
+            self._advance_schedule(estimate.loss)
+        self._project()
+        return figures
+
+    @override
+    def recommend(self) -> Tensor:
+        return self._x.detach().clone()
+
+    @override
+    def _state(self) -> dict[str, Any]:
+        return {
+            "x": self._x.detach().clone(),
+            "optimizer": self._optimizer.state_dict(),
+            "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
+        }
+
+    @override
+    def _load(self, state: dict[str, Any]) -> None:
+        with torch.no_grad():
+            self._x.copy_(state["x"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(state["scheduler"])
+
+    def _advance_schedule(self, loss: float) -> None:
+        if isinstance(self._scheduler, ReduceLROnPlateau):
+            self._scheduler.step(loss)
+        elif self._scheduler is not None:
+            self._scheduler.step()
+
+    def _project(self) -> None:
+        margin = self.estimator.margin(self.iteration)
+        low, high = self.bounds
+        narrow = torch.nonzero(high - low <= 2 * margin)
+        if len(narrow):
+            i = int(narrow[0])
+            raise InvalidSetting(
+                f"mu is too large for the bounds [{low[i].item():g}, {high[i].item():g}] of coordinate {i}: "
+                f"queries reach {margin:g} to either side; choose a smaller mu."
+            )
+        with torch.no_grad():
+            self._x.copy_(self.bounds.project(self._x, margin))

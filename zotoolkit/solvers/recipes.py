@@ -1,0 +1,178 @@
+"""Named recipes: compositions that the field knows by name, with plain numbers as settings.
+
+Each is a registry entry of the family `ZO`, so the command line reaches all their settings.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+from zotoolkit.checks import check_choice, check_count, check_positive
+from zotoolkit.errors import InvalidSetting, brief
+from zotoolkit.estimators import CGE, RGE, PowerDecay
+from zotoolkit.estimators.base import Difference
+from zotoolkit.masks import UniformMask
+from zotoolkit.optimizers import SignSGD
+from zotoolkit.solvers.gradient import GradientSolver, OptimizerFactory, SchedulerFactory
+
+SCHEDULES = ("constant", "cosine", "linear")
+
+
+def _schedule(name: str, iterations: int | None) -> SchedulerFactory | None:
+    """Return a factory of a schedule that falls to 0 over the iterations and stays there."""
+    check_choice(name, SCHEDULES, "schedule")
+    if name == "constant":
+        return None
+    if iterations is None:
+        raise InvalidSetting(f"schedule={name!r} needs iterations, the number of steps over which the rate falls to 0.")
+    total = check_count(iterations, "iterations")
+
+    def factor(step: int) -> float:
+        share = min(step / total, 1.0)
+        return (1 + math.cos(math.pi * share)) / 2 if name == "cosine" else 1 - share
+
+    return functools.partial(LambdaLR, lr_lambda=factor)
+
+
+def _mask(keep: float | None, refresh: int) -> UniformMask | None:
+    return None if keep is None else UniformMask(keep, refresh)
+
+
+def _sgd(lr: float, momentum: float, weight_decay: float) -> OptimizerFactory:
+    check_positive(lr, "lr")
+    if not 0 <= momentum < 1:
+        raise InvalidSetting(f"momentum must be in [0, 1), got {brief(momentum)}.")
+    return functools.partial(torch.optim.SGD, lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+
+def sgd_cge(
+    lr: float = 0.1,
+    mu: float = 5e-3,
+    difference: Difference = "forward",
+    subset: int | None = None,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    schedule: str = "constant",
+    iterations: int | None = None,
+    keep: float | None = None,
+    refresh: int = 1,
+) -> GradientSolver:
+    """ZO-SGD with coordinate-wise estimates.
+
+    Args:
+        lr: Learning rate.
+        mu: Smoothing parameter.
+        difference: "forward" or "central".
+        subset: Coordinates an iteration, drawn anew each time; None for all.
+        momentum: Of SGD.
+        weight_decay: Of SGD.
+        schedule: "constant", "cosine" or "linear".
+        iterations: Over how many steps the schedule falls to 0.
+        keep: Share of coordinates that a random mask keeps alive; None for no mask.
+        refresh: Iterations between two draws of the mask.
+    """
+    estimator = CGE(mu, difference, subset)
+    optimizer = _sgd(lr, momentum, weight_decay)
+    return GradientSolver(estimator, optimizer, _schedule(schedule, iterations), _mask(keep, refresh))
+
+
+def sgd_rge(
+    lr: float = 0.01,
+    mu: float = 5e-3,
+    q: int = 10,
+    difference: Difference = "forward",
+    law: str = "normal",
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    schedule: str = "constant",
+    iterations: int | None = None,
+    keep: float | None = None,
+    refresh: int = 1,
+) -> GradientSolver:
+    """ZO-SGD with randomised estimates; settings as in `sgd_cge`, q directions of the law an iteration."""
+    estimator = RGE(mu, q, difference, law)
+    optimizer = _sgd(lr, momentum, weight_decay)
+    return GradientSolver(estimator, optimizer, _schedule(schedule, iterations), _mask(keep, refresh))
+
+
+def adam_cge(
+    lr: float = 1e-2,
+    mu: float = 5e-3,
+    difference: Difference = "forward",
+    subset: int | None = None,
+    schedule: str = "constant",
+    iterations: int | None = None,
+) -> GradientSolver:
+    """ZO-Adam with coordinate-wise estimates; settings as in `sgd_cge`."""
+    optimizer = functools.partial(torch.optim.Adam, lr=check_positive(lr, "lr"))
+    return GradientSolver(CGE(mu, difference, subset), optimizer, _schedule(schedule, iterations))
+
+
+def adam_rge(
+    lr: float = 1e-2,
+    mu: float = 5e-3,
+    q: int = 10,
+    difference: Difference = "forward",
+    law: str = "normal",
+    schedule: str = "constant",
+    iterations: int | None = None,
+) -> GradientSolver:
+    """ZO-Adam with randomised estimates; settings as in `sgd_rge`."""
+    optimizer = functools.partial(torch.optim.Adam, lr=check_positive(lr, "lr"))
+    return GradientSolver(RGE(mu, q, difference, law), optimizer, _schedule(schedule, iterations))
+
+
+def sign_sgd(
+    lr: float = 1e-3,
+    mu: float = 5e-3,
+    q: int = 10,
+    difference: Difference = "forward",
+    law: str = "normal",
+    momentum: float = 0.0,
+    schedule: str = "constant",
+    iterations: int | None = None,
+) -> GradientSolver:
+    """ZO-signSGD: randomised estimates, a step of lr in every coordinate.
+
+    Source: Liu et al., signSGD via zeroth-order oracle, ICLR 2019.
+    """
+    optimizer = functools.partial(SignSGD, lr=check_positive(lr, "lr"), momentum=momentum)
+    return GradientSolver(RGE(mu, q, difference, law), optimizer, _schedule(schedule, iterations))
+
+
+def spsa(
+    a: float = 0.1,
+    c: float = 0.1,
+    stability: float = 100.0,
+    alpha: float = 0.602,
+    gamma: float = 0.101,
+    q: int = 1,
+) -> GradientSolver:
+    """Simultaneous perturbation stochastic approximation, with Spall's gain sequences.
+
+        x_{k+1} = x_k - a_k g_k,   a_k = a / (stability + k + 1)^alpha,   c_k = c / (k + 1)^gamma
+
+    Args:
+        a: Step gain.
+        c: Perturbation at iteration 0, in units of x.
+        stability: Spall's A, about a tenth of the planned iterations.
+        alpha: Exponent of the step gain.
+        gamma: Exponent of the perturbation.
+        q: Two-sided differences averaged an iteration.
+
+    Source: Spall, IEEE Trans. Aerospace and Electronic Systems 34(3), 1998.
+    """
+    check_positive(a, "a")
+    if stability < 0:
+        raise InvalidSetting(f"stability must be at least 0, got {brief(stability)}.")
+    check_positive(alpha, "alpha")
+    estimator = RGE(PowerDecay(c, gamma), q, "central", "rademacher")
+    gain: Callable[[int], float] = lambda k: 1 / (stability + k + 1) ** alpha  # noqa: E731
+    return GradientSolver(
+        estimator, functools.partial(torch.optim.SGD, lr=a), functools.partial(LambdaLR, lr_lambda=gain)
+    )

@@ -1,0 +1,107 @@
+"""The base of every wrapper: an objective around an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+from typing_extensions import override
+
+from zotoolkit.errors import InvalidSetting, brief
+from zotoolkit.objective import BlackBoxObjective
+from zotoolkit.queries import CoordinateBatch, QueryBatch, SeededBatch
+from zotoolkit.status import StepInfo
+
+
+class Wrapper(BlackBoxObjective):
+    """Forwards everything to the wrapped objective; a subclass changes what it needs to.
+
+    Batches pass through unmaterialised: a subclass that changes answers overrides `_answer`, calls
+    `super()._answer(batch)` and edits what comes back.
+
+    Args:
+        objective: What to wrap.
+
+    Raises:
+        InvalidSetting: If it is no BlackBoxObjective.
+    """
+
+    def __init__(self, objective: BlackBoxObjective) -> None:
+        if not isinstance(objective, BlackBoxObjective):
+            raise InvalidSetting(
+                f"{type(self).__name__} wraps a BlackBoxObjective, got {brief(objective)}; "
+                "zotoolkit.from_callable makes one of a function."
+            )
+        super().__init__(objective.space, device=objective.device)
+        self.objective = objective
+        self.spec = objective.spec
+        self.metadata = objective.metadata
+        self.seed = objective.seed
+
+    @property
+    @override
+    def unwrapped(self) -> BlackBoxObjective:
+        return self.objective.unwrapped
+
+    @override
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
+        x0, info = self.objective.reset(seed=seed, options=options)
+        self.seed = self.objective.seed
+        self.queries, self.costs_spent = 0, {}
+        return x0, info
+
+    @override
+    def _answer(self, batch: QueryBatch) -> tuple[Tensor, bool, bool, StepInfo]:
+        return self.objective.step(batch)
+
+    @override
+    def evaluate(self, x: Tensor, context: int) -> Tensor:
+        return self.objective.evaluate(x, context)
+
+    @override
+    def evaluate_coordinates(self, batch: CoordinateBatch) -> Tensor | None:
+        return self.objective.evaluate_coordinates(batch)
+
+    @override
+    def evaluate_seeded(self, batch: SeededBatch) -> Tensor | None:
+        return self.objective.evaluate_seeded(batch)
+
+    @override
+    def start(self) -> Tensor:
+        return self.objective.start()
+
+    @override
+    def noise_free(self, x: Tensor) -> Tensor | None:
+        return self.objective.noise_free(x)
+
+    @override
+    def metrics(self, x: Tensor) -> dict[str, float]:
+        return self.objective.metrics(x)
+
+    @override
+    def costs(self, batch: QueryBatch) -> dict[str, float]:
+        return self.objective.costs(batch)
+
+    @override
+    def queries_per_chunk(self, batch: QueryBatch) -> int:
+        return self.objective.queries_per_chunk(batch)
+
+    @contextmanager
+    @override
+    def allowing(self, queries: int) -> Iterator[None]:
+        with self.objective.allowing(queries):
+            yield
+
+    @override
+    def limit_chunk(self, queries: int) -> None:
+        self.objective.limit_chunk(queries)
+
+    @override
+    def close(self) -> None:
+        self.objective.close()
+
+    @override
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}{self.objective!r}>"
