@@ -2,16 +2,19 @@
 
 from zotoolkit import catalogue as _catalogue  # noqa: F401 - registers what comes with the package
 from zotoolkit.callable_objective import from_callable
+from zotoolkit.callbacks import Callback, EarlyStop, History, TensorBoard
 from zotoolkit.directions import Law
 from zotoolkit.dispatch import PartialFailure
 from zotoolkit.errors import ZotoolkitError
 from zotoolkit.estimators import CGE, RGE, PowerDecay
 from zotoolkit.masks import FixedMask, UniformMask
+from zotoolkit.minimize import minimize
 from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.optimizers import SignSGD
 from zotoolkit.problem_registry import make, pprint_registry, register, spec
 from zotoolkit.queries import CoordinateBatch, DenseBatch, QueryBatch, SeededBatch
 from zotoolkit.registration import EntrySpec
+from zotoolkit.run import Reason, Result, Run
 from zotoolkit.solver_registry import make_solver, pprint_solvers, register_solver, solver_spec
 from zotoolkit.solvers import GradientSolver, Solver
 from zotoolkit.spaces import make_space
@@ -24,20 +27,27 @@ __all__ = [
     "CGE",
     "RGE",
     "BlackBoxObjective",
+    "Callback",
     "CoordinateBatch",
     "DenseBatch",
+    "EarlyStop",
     "EntrySpec",
     "FixedMask",
     "GradientSolver",
+    "History",
     "Law",
     "PartialFailure",
     "PowerDecay",
     "QueryBatch",
+    "Reason",
+    "Result",
+    "Run",
     "SeededBatch",
     "SignSGD",
     "Solver",
     "Status",
     "StepInfo",
+    "TensorBoard",
     "UniformMask",
     "Wrapper",
     "ZotoolkitError",
@@ -45,6 +55,7 @@ __all__ = [
     "make",
     "make_solver",
     "make_space",
+    "minimize",
     "pprint_registry",
     "pprint_solvers",
     "register",

@@ -80,6 +80,10 @@ class CheckpointMissing(CheckpointError, FileNotFoundError):
     """There is no checkpoint where one was asked for."""
 
 
+class CheckpointExists(CheckpointError, FileExistsError):
+    """A new run would overwrite the checkpoint of another one."""
+
+
 class CheckpointDamaged(CheckpointError):
     """A checkpoint is truncated or its checksum does not fit."""
 

@@ -218,6 +218,15 @@ class BlackBoxObjective(ABC):
         finally:
             self._allowance = None if outer is None else outer - (inner - self._allowance)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs besides the seed: the counters; wrappers add their own state."""
+        return {"queries": self.queries, "costs_spent": dict(self.costs_spent)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned; call `reset` with the same seed first."""
+        self.queries = state["queries"]
+        self.costs_spent = dict(state["costs_spent"])
+
     def limit_chunk(self, queries: int) -> None:
         """Answer at most so many queries together from now on; the dispatcher calls it when memory runs out."""
         self._chunk_limit = max(1, queries)

@@ -55,7 +55,10 @@ class Solver(ABC):
 
     @abstractmethod
     def _ask(self) -> QueryBatch:
-        """Build the next batch, with `context=self.iteration` and every point inside the bounds."""
+        """Build the next batch, with `context=self.iteration` and every point inside the bounds.
+
+        Must not change what `_state` returns: that is the state after the last `_tell`.
+        """
 
     @abstractmethod
     def _tell(self, batch: QueryBatch, values: Tensor, usable: Tensor) -> dict[str, float]:
@@ -112,6 +115,14 @@ class Solver(ABC):
         self._ready = True
         self._start()
 
+    def plan(self, budget: int) -> None:
+        """Hear how many queries there will be, for solvers that plan ahead; `minimize` says so after `reset`.
+
+        Args:
+            budget: Queries that the whole run may spend. A solver whose course depends on it keeps it in its state, so
+                that a run resumed with a larger budget follows its first plan.
+        """
+
     def ask(self) -> QueryBatch:
         """Return the next batch of queries; asked again before `tell`, the same one.
 
@@ -156,12 +167,13 @@ class Solver(ABC):
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs: nested dicts and lists of tensors, numbers, texts, booleans and None.
 
+        It is the state after the last `tell`, whether or not the next batch has been asked since, so that a run that is
+        interrupted while its queries are answered loses that batch alone.
+
         Raises:
-            AskTellOrder: Between `ask` and `tell`, or before `reset`.
+            AskTellOrder: Before `reset`.
         """
         self._check_ready("state_dict")
-        if self._asked is not None:
-            raise AskTellOrder("state_dict is taken after tell, not between ask and tell.")
         return {
             "solver": type(self).__name__,
             "dim": self.dim,

@@ -57,6 +57,15 @@ class Wrapper(BlackBoxObjective):
         return self.objective.step(batch)
 
     @override
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "objective": self.objective.state_dict()}
+
+    @override
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.objective.load_state_dict(state["objective"])
+
+    @override
     def evaluate(self, x: Tensor, context: int) -> Tensor:
         return self.objective.evaluate(x, context)
 
