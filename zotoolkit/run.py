@@ -93,8 +93,8 @@ class Result:
 
     Attributes:
         x: `(d,)` point that the solver recommends.
-        value: Loss at x: free of noise where the objective knows it, else observed by the run's last query; NaN if there
-            was no query left for it.
+        value: Loss at x: free of noise where the objective knows it, else observed by the run's last query; NaN if
+            there was no query left for it.
         best_x: `(d,)` point of the lowest observed loss; None if no query came back.
         best_value: Lowest observed loss; with noise or mini-batches it flatters.
         queries: Queries spent.
