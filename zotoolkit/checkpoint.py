@@ -6,6 +6,7 @@ this is) and a digest over all of it. A reader sees the old checkpoint or the ne
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -65,7 +66,8 @@ def save_state(folder: str | Path, state: dict[str, Any], header: dict[str, Any]
         part.replace(path)
         _flush(folder)
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise ResultsUnwritable(
             f"cannot write a checkpoint into {folder}: {error}. Free space or choose another folder; "
             f"{'the former checkpoint is kept' if path.exists() else 'there is no former checkpoint'}."
