@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO ?= demo-results
 
-.PHONY: demo test lint format bench clean help
+.PHONY: demo test lint format docs bench clean help
 
 help:
 	@sed -n '1,3p' Makefile | cut -c3-
@@ -33,6 +33,10 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	@$(INSTALL) -e '.[test,dev]'
 	@touch $@ $(VENV)/.test $(VENV)/.demo
 
+$(VENV)/.docs: $(BIN)/python pyproject.toml constraints.txt
+	@$(INSTALL) -e '.[docs]'
+	@touch $@
+
 demo: $(VENV)/.demo
 	@$(BIN)/zotoolkit compare --suite demo --out $(DEMO)
 
@@ -49,8 +53,11 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py --all
 
 clean:
-	rm -rf $(VENV) demo-results .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site demo-results .pytest_cache .ruff_cache .hypothesis

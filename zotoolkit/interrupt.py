@@ -41,6 +41,8 @@ class InterruptGuard:
     ) -> None:
         if self._previous is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        if error is None:
+            self.checkpoint()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._allowed or self._pending:
