@@ -23,10 +23,10 @@ def test_every_coordinate_is_mixed_and_memory_stays_linear() -> None:
 
 
 def test_dense_rotations_are_uniform() -> None:
-    # An entry of a Haar matrix has mean 0 and variance 1/d: 4,000 draws of one entry, 4 standard errors.
-    entries = torch.stack([Rotation(3, seed, torch.float64)._blocks[0, 0, 0] for seed in range(4000)])
-    assert abs(float(entries.mean())) < 4 * (1 / 3 / 4000) ** 0.5
-    assert float(entries.var()) == pytest.approx(1 / 3, rel=0.08)
+    # An entry of a Haar matrix has mean 0 and variance 1/d: 1,000 draws of one entry, 4 standard errors.
+    entries = torch.stack([Rotation(3, seed, torch.float64)._blocks[0, 0, 0] for seed in range(1000)])
+    assert abs(float(entries.mean())) < 4 * (1 / 3 / 1000) ** 0.5
+    assert float(entries.var()) == pytest.approx(1 / 3, rel=0.15)
 
 
 def test_seeds_decide() -> None:
