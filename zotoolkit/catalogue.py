@@ -14,6 +14,11 @@ _RECIPES = {
     "SPSA": ("spsa", "simultaneous perturbation, Spall's gain sequences"),
 }
 
+_REFERENCES = {
+    "SGD": ("reference_sgd", "SGD by back-propagation; no zeroth-order solver"),
+    "Adam": ("reference_adam", "Adam by back-propagation; no zeroth-order solver"),
+}
+
 _FUNCTIONS = {
     "Sphere": "sum of squares",
     "Ellipsoid": "condition number 10^6",
@@ -24,6 +29,11 @@ _FUNCTIONS = {
     "Levy": "waves on a parabola",
     "Schwefel": "deceptive sines",
     "StyblinskiTang": "quartic, two valleys a coordinate",
+}
+
+_NETWORKS = {
+    "DigitsMLP": ("digits_mlp", "multi-layer perceptron on scikit-learn's digits"),
+    "DigitsCNN": ("digits_cnn", "small convolutional network on scikit-learn's digits"),
 }
 
 
@@ -42,10 +52,18 @@ def _register_functions() -> None:
             )
 
 
+def _register_networks() -> None:
+    for name, (function, description) in _NETWORKS.items():
+        register(f"DNN/{name}-v0", f"problems.dnn:{function}", description=description)
+
+
 def _register_solvers() -> None:
     for name, (function, description) in _RECIPES.items():
         register_solver(f"ZO/{name}-v0", f"zotoolkit.solvers.recipes:{function}", description=description)
+    for name, (function, description) in _REFERENCES.items():
+        register_solver(f"Reference/{name}-v0", f"zotoolkit.solvers.recipes:{function}", description=description)
 
 
 _register_functions()
+_register_networks()
 _register_solvers()
