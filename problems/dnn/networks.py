@@ -23,7 +23,7 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def digits_mlp(
-    hidden: int | Sequence[int] = 16,
+    hidden: int | Sequence[int] = 8,
     activation: str = "relu",
     batch_size: int | None = 32,
     dtype: str = "float32",
@@ -42,7 +42,7 @@ def digits_mlp(
         InvalidSetting: If a setting is out of range.
 
     Example:
-        >>> digits_mlp(hidden=8)
+        >>> digits_mlp()
         <TrainNetwork: d=610, float32, cpu>
     """
     widths = [check_count(h, "hidden") for h in (hidden if isinstance(hidden, (list, tuple)) else (hidden,))]
