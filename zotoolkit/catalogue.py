@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zotoolkit.problem_registry import register
 from zotoolkit.solver_registry import register_solver
 
 _RECIPES = {
@@ -13,10 +14,56 @@ _RECIPES = {
     "SPSA": ("spsa", "simultaneous perturbation, Spall's gain sequences"),
 }
 
+_REFERENCES = {
+    "SGD": ("reference_sgd", "SGD by back-propagation; no zeroth-order solver"),
+    "Adam": ("reference_adam", "Adam by back-propagation; no zeroth-order solver"),
+}
+
+_FUNCTIONS = {
+    "Sphere": "sum of squares",
+    "Ellipsoid": "condition number 10^6",
+    "Rosenbrock": "curved valley",
+    "Rastrigin": "egg box, 10^d local minima",
+    "Ackley": "flat plain with one funnel",
+    "Griewank": "wide bowl with ripples",
+    "Levy": "waves on a parabola",
+    "Schwefel": "deceptive sines",
+    "StyblinskiTang": "quartic, two valleys a coordinate",
+}
+
+_NETWORKS = {
+    "DigitsMLP": ("digits_mlp", "multi-layer perceptron on scikit-learn's digits"),
+    "DigitsCNN": ("digits_cnn", "small convolutional network on scikit-learn's digits"),
+}
+
+
+def _register_functions() -> None:
+    for name, description in _FUNCTIONS.items():
+        entry = f"problems.functions:{name}"
+        register(f"Functions/{name}-v0", entry, description=description)
+        shifted = {"instance": 1}
+        register(f"Functions/Shifted{name}-v0", entry, kwargs=shifted, description=f"{description}; minimum shifted")
+        if name != "Sphere":  # a rotated sphere is a sphere
+            register(
+                f"Functions/Rotated{name}-v0",
+                entry,
+                kwargs={**shifted, "rotated": True},
+                description=f"{description}; minimum shifted, axes rotated",
+            )
+
+
+def _register_networks() -> None:
+    for name, (function, description) in _NETWORKS.items():
+        register(f"DNN/{name}-v0", f"problems.dnn:{function}", description=description)
+
 
 def _register_solvers() -> None:
     for name, (function, description) in _RECIPES.items():
         register_solver(f"ZO/{name}-v0", f"zotoolkit.solvers.recipes:{function}", description=description)
+    for name, (function, description) in _REFERENCES.items():
+        register_solver(f"Reference/{name}-v0", f"zotoolkit.solvers.recipes:{function}", description=description)
 
 
+_register_functions()
+_register_networks()
 _register_solvers()

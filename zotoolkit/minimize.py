@@ -165,6 +165,7 @@ class _Loop:
         if state is not None and not torch.equal(start.cpu(), state["x0"]):
             raise CheckpointMismatch(f"the checkpoint in {self.folder} began at another x0; resume with the same one.")
         self.x0 = start
+        solver.attach(objective)
         solver.reset(objective.space, start, seed=self.seed)
         # An objective without a noise-free loss is asked for the loss at the recommended point, out of the budget.
         self.reserve = 1 if self.run.budget > 1 and objective.noise_free(start[None]) is None else 0

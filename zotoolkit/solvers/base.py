@@ -17,6 +17,7 @@ from zotoolkit.spaces import Bounds, bounds_of, check_space, check_start
 from zotoolkit.status import Status, StepInfo
 
 if TYPE_CHECKING:
+    from zotoolkit.objective import BlackBoxObjective
     from zotoolkit.registration import EntrySpec
 
 
@@ -115,6 +116,12 @@ class Solver(ABC):
         self._asked = None
         self._ready = True
         self._start()
+
+    def attach(self, objective: BlackBoxObjective) -> None:
+        """Hear which objective will be asked; `minimize` says so before `reset`. Zeroth-order solvers ignore it.
+
+        Only first-order references, which are no zeroth-order solvers and say so, take more than losses from it.
+        """
 
     def plan(self, budget: int) -> None:
         """Hear how many queries there will be, for solvers that plan ahead; `minimize` says so after `reset`.

@@ -19,6 +19,7 @@ from zotoolkit.estimators.base import Difference
 from zotoolkit.masks import UniformMask
 from zotoolkit.optimizers import SignSGD
 from zotoolkit.solvers.gradient import GradientSolver, OptimizerFactory, SchedulerFactory
+from zotoolkit.solvers.reference import FirstOrderReference
 
 SCHEDULES = ("constant", "cosine", "linear")
 
@@ -175,3 +176,28 @@ def spsa(
     return GradientSolver(
         estimator, functools.partial(torch.optim.SGD, lr=a), functools.partial(LambdaLR, lr_lambda=gain)
     )
+
+
+def reference_sgd(
+    lr: float = 0.1,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    schedule: str = "constant",
+    iterations: int | None = None,
+) -> FirstOrderReference:
+    """SGD by back-propagation, no zeroth-order solver: the line that `sgd_cge` is measured against.
+
+    Args:
+        lr: Learning rate.
+        momentum: Of SGD.
+        weight_decay: Of SGD.
+        schedule: "constant", "cosine" or "linear".
+        iterations: After how many it has finished, and over how many the schedule falls to 0.
+    """
+    return FirstOrderReference(_sgd(lr, momentum, weight_decay), _schedule(schedule, iterations), iterations)
+
+
+def reference_adam(lr: float = 1e-2, schedule: str = "constant", iterations: int | None = None) -> FirstOrderReference:
+    """Adam by back-propagation, no zeroth-order solver; settings as in `reference_sgd`."""
+    optimizer = functools.partial(torch.optim.Adam, lr=check_positive(lr, "lr"))
+    return FirstOrderReference(optimizer, _schedule(schedule, iterations), iterations)

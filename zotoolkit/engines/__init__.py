@@ -1,0 +1,8 @@
+"""Engines: how a torch network answers many parameter vectors fast."""
+
+from zotoolkit.engines.base import Engine, Inputs, Loss
+from zotoolkit.engines.layout import Kind, ParameterLayout, ParameterSlot
+from zotoolkit.engines.loop import LoopEngine
+from zotoolkit.engines.vmap import VmapEngine
+
+__all__ = ["Engine", "Inputs", "Kind", "LoopEngine", "Loss", "ParameterLayout", "ParameterSlot", "VmapEngine"]

@@ -1,0 +1,105 @@
+"""The interface of engines: losses of one network at many parameter vectors, on one mini-batch.
+
+An engine answers three questions, which mirror the three ways in which an objective is asked:
+
+    dense         `(q, d)` points, no structure: what every engine can do
+    coordinates   a CoordinateBatch: one weight changes a query, so most of the forward pass can be shared
+    seeded        a SeededBatch: directions can be made layer by layer, where they are used
+
+The last two return None where an engine has no better way than the points; the objective then takes the dense path.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Union
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from zotoolkit.engines.layout import ParameterLayout
+from zotoolkit.errors import InvalidSetting, brief
+from zotoolkit.queries import CoordinateBatch, QueryBatch, SeededBatch
+
+Inputs = Union[Tensor, tuple[Tensor, ...]]
+Loss = Callable[[Any, Any], Tensor]
+
+
+class Engine(ABC):
+    """Losses of a network at many parameter vectors.
+
+    The engine keeps a copy of the module and never changes it. Whether layers train or evaluate is the module's own
+    `training` flag. A batch norm that trains uses the mini-batch's statistics and keeps no running ones: a query leaves
+    no trace.
+
+    Args:
+        module: The network.
+        loss: `loss(output, target)` returns one number for one candidate.
+
+    Attributes:
+        layout: How the network's parameters stand in a point.
+
+    Raises:
+        InvalidSetting: If the module cannot be laid out or loss is not callable.
+    """
+
+    def __init__(self, module: nn.Module, loss: Loss) -> None:
+        self.layout = ParameterLayout.of(module)
+        if not callable(loss):
+            raise InvalidSetting(f"loss must be called as loss(output, target), got {brief(loss)}.")
+        self.loss = loss
+        self.module = copy.deepcopy(module)
+        for part in self.module.modules():
+            if isinstance(part, _NormBase) and part.training and part.track_running_stats:
+                part.track_running_stats = False
+                part.running_mean = part.running_var = part.num_batches_tracked = None
+
+    @abstractmethod
+    def dense(self, points: Tensor, inputs: Inputs, target: Any, seed: int = 0) -> Tensor:
+        """Return the `(q,)` losses at `(q, d)` points.
+
+        Args:
+            points: `(q, d)` parameter vectors.
+            inputs: What the network takes, the same for all candidates: a tensor, or a tuple of positional arguments.
+            target: Second argument of the loss.
+            seed: Of random layers, such as dropout, where the engine allows them.
+        """
+
+    def coordinates(self, batch: CoordinateBatch, inputs: Inputs, target: Any, seed: int = 0) -> Tensor | None:
+        """Return the `(q,)` losses of a coordinate batch, or None to ask for the dense path."""
+        return None
+
+    def seeded(self, batch: SeededBatch, inputs: Inputs, target: Any, seed: int = 0) -> Tensor | None:
+        """Return the `(q,)` losses of a seeded batch, or None to ask for the dense path."""
+        return None
+
+    def costs(self, batch: QueryBatch) -> dict[str, float]:
+        """Return what answering the batch costs, in full forward passes."""
+        return {"forward_equivalents": float(len(batch))}
+
+    def scalar_loss(self, output: Any, target: Any) -> Tensor:
+        """Return one candidate's loss.
+
+        Raises:
+            InvalidSetting: If it is not one floating-point number.
+        """
+        value = self.loss(output, target)
+        if not isinstance(value, Tensor) or value.ndim != 0 or not value.is_floating_point():
+            raise InvalidSetting(
+                f"loss(output, target) must return one floating-point number a candidate, got {brief(value)}; "
+                "reduce over the samples, for example by .mean()."
+            )
+        return value
+
+
+@contextmanager
+def seeded_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Within this context torch's global generators start from the seed; afterwards they are as before."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.random.manual_seed(seed)
+        yield

@@ -1,0 +1,128 @@
+"""The general engine: `torch.func.vmap` over the candidates.
+
+Each operation of the network runs once for a whole chunk of candidates, whatever the module; inputs, buffers and frozen
+parameters are shared, not copied. Chunks are small enough that their activations stay near a CPU's cache, or large
+enough to fill a GPU.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from typing_extensions import override
+
+from zotoolkit.checks import check_choice, check_count
+from zotoolkit.engines.base import Engine, Inputs, Loss, seeded_randomness
+from zotoolkit.engines.rewrites import BatchFriendly
+from zotoolkit.errors import InvalidSetting
+
+_CHUNK_BYTES_CPU = 8 << 20
+_CHUNK_BYTES_GPU = 1 << 30
+
+
+class VmapEngine(Engine):
+    """Any module, any loss, all candidates of a chunk in one pass.
+
+    Args:
+        module: The network.
+        loss: `loss(output, target)` returns one number for one candidate; it is batched with the network.
+        randomness: What layers that draw random numbers while training, such as dropout, do: "error" refuses them,
+            "same" lets all candidates that share a seed drop the same units, so that differences between them mean
+            something.
+        chunk: Candidates in one pass; None chooses by the memory that parameters and activations take.
+        rewrites: Whether to use kernels that batch better, see `zotoolkit.engines.rewrites`.
+
+    Raises:
+        InvalidSetting: If an argument cannot be used, or, when asked, if vmap cannot batch the module.
+
+    Example:
+        >>> engine = VmapEngine(nn.Linear(2, 1, bias=False), lambda output, target: (output - target).abs().sum())
+        >>> engine.dense(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.ones(1, 2), torch.zeros(1, 1)).tolist()
+        [1.0, 2.0]
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loss: Loss,
+        *,
+        randomness: Literal["error", "same"] = "error",
+        chunk: int | None = None,
+        rewrites: bool = True,
+    ) -> None:
+        super().__init__(module, loss)
+        self._randomness = check_choice(randomness, ("error", "same"), "randomness")
+        self._chunk = None if chunk is None else check_count(chunk, "chunk")
+        self._rewrites = rewrites
+        self._activation_bytes: dict[tuple[torch.Size, ...], int] = {}
+
+    @override
+    def dense(self, points: Tensor, inputs: Inputs, target: Any, seed: int = 0) -> Tensor:
+        arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+
+        def loss_of(parameters: dict[str, Tensor]) -> Tensor:
+            return self.scalar_loss(functional_call(self.module, parameters, arguments), target)
+
+        batched = vmap(loss_of, randomness=self._randomness)
+        losses: list[Tensor] = []
+        with torch.no_grad():
+            for part in points.split(self._candidates(points, arguments)) if len(points) else ():
+                draws = seeded_randomness(seed, part.device) if self._randomness == "same" else nullcontext()
+                with draws, BatchFriendly() if self._rewrites else nullcontext():
+                    losses.append(self._guarded(batched, self.layout.unflatten(part)))
+        return torch.cat(losses) if losses else points.new_empty(0)
+
+    def _guarded(self, batched: Any, parameters: dict[str, Tensor]) -> Tensor:
+        """Call the batched loss; say in a sentence what vmap has against the module.
+
+        Raises:
+            InvalidSetting: If vmap refuses.
+        """
+        try:
+            return batched(parameters)
+        except RuntimeError as error:
+            text = str(error)
+            if "randomness" in text and self._randomness == "error":
+                raise InvalidSetting(
+                    "the network draws random numbers in its forward pass (dropout in training mode?); call "
+                    "module.eval(), or pass randomness='same' so that all candidates share each draw."
+                ) from error
+            if "vmap" in text:
+                reason = text.strip().splitlines()[0]
+                raise InvalidSetting(
+                    f"torch.func.vmap cannot batch {type(self.module).__name__}: {reason} LoopEngine runs any module."
+                ) from error
+            raise
+
+    def _candidates(self, points: Tensor, arguments: tuple[Tensor, ...]) -> int:
+        """Return how many candidates run in one pass."""
+        if self._chunk is not None:
+            return self._chunk
+        shapes = tuple(argument.shape for argument in arguments)
+        if shapes not in self._activation_bytes:
+            self._activation_bytes[shapes] = self._measure(points[0], arguments)
+        each = self._activation_bytes[shapes] + points.shape[1] * points.element_size()
+        return max(1, (_CHUNK_BYTES_GPU if points.is_cuda else _CHUNK_BYTES_CPU) // each)
+
+    def _measure(self, point: Tensor, arguments: tuple[Tensor, ...]) -> int:
+        """Return the bytes of all layers' outputs in one candidate's forward pass."""
+        total = 0
+
+        def add(_: nn.Module, __: Any, output: Any) -> None:
+            nonlocal total
+            if isinstance(output, Tensor):
+                total += output.numel() * output.element_size()
+
+        leaves = [part for part in self.module.modules() if not any(part.children())]
+        handles = [leaf.register_forward_hook(add) for leaf in leaves]
+        try:
+            with seeded_randomness(0, point.device):
+                functional_call(self.module, self.layout.unflatten(point), arguments)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return total
