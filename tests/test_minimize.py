@@ -246,6 +246,7 @@ def test_a_checkpoint_is_not_overwritten_by_a_new_run(tmp_path: Path) -> None:
         ({"solver": lambda: solver(q=3)}, "solver settings"),
         ({"objective": lambda: NoisyParabola(dim=8)}, "dimension 7, this run has dimension 8"),
         ({"objective": lambda: zotoolkit.from_callable(sum, dim=7)}, "problem 'NoisyParabola'"),
+        ({"objective": lambda: zotoolkit.TargetReached(NoisyParabola(), 0.0)}, "problem 'NoisyParabola', this run has"),
         ({"seed": 1}, "seed 0, this run has seed 1"),
         ({"x0": [0.5] * 7}, "another x0"),
         ({"callbacks": [zotoolkit.History()]}, "callbacks"),
