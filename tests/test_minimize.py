@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 import zotoolkit
-from zotoolkit import BlackBoxObjective, Callback, CGE, GradientSolver, Reason, Result, Run, minimize
+from zotoolkit import CGE, BlackBoxObjective, Callback, GradientSolver, Reason, Result, Run, minimize
 from zotoolkit.checkpoint import FILE_NAME, has_checkpoint, load_state
 from zotoolkit.errors import (
     CheckpointExists,
@@ -361,7 +360,7 @@ zotoolkit.minimize(
 )
 """
     return subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=os.getcwd()
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
     )
 
 
