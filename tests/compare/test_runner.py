@@ -35,7 +35,6 @@ def comparison(**changes: Any) -> Comparison:
         "budget": 200,
         "seeds": 2,
         "imports": [TOYS],
-        "checkpoint_seconds": 0.001,
     }
     return Comparison.from_dict({**given, **changes})
 
@@ -54,10 +53,11 @@ def undisturbed(wanted: Comparison, folder: Path) -> pd.DataFrame:
 
 def test_a_killed_worker_fails_its_cell_alone_and_a_rerun_completes(tmp_path: Path, capsys: Any) -> None:
     marker = tmp_path / "died"
-    wanted = comparison(problems=["Quad=Toy/Quadratic:noise=0.1", f"Deadly=Toy/Quadratic:die_at=20,marker={marker}"])
+    deadly = f"Deadly=Toy/Quadratic:die_at=20,seconds=0.01,marker={marker}"
+    wanted = comparison(problems=["Quad=Toy/Quadratic:noise=0.1", deadly], seeds=1, checkpoint_seconds=0.03)
     first = run_comparison(wanted, tmp_path / "out", jobs=2)
     assert marker.exists()
-    assert (first.finished, first.cells) == (7, 8)
+    assert (first.finished, first.cells) == (3, 4)
     (dead,) = first.failures
     assert dead.cell.problem.label == "Deadly"
     assert dead.error is not None
@@ -68,7 +68,7 @@ def test_a_killed_worker_fails_its_cell_alone_and_a_rerun_completes(tmp_path: Pa
     assert [place.name for place in load_results(tmp_path / "out").failures] == [dead.name]
 
     second = run_comparison(wanted, tmp_path / "out", jobs=2, progress=False)
-    assert (second.finished, second.failures) == (8, [])
+    assert (second.finished, second.failures) == (4, [])
     assert capsys.readouterr().err == ""
     pd.testing.assert_frame_equal(
         timeless(second.frame), timeless(undisturbed(wanted, tmp_path / "again")), check_exact=True

@@ -40,7 +40,7 @@ def execute(arguments: argparse.Namespace) -> int:
     summary, _, rest = documentation.partition("\n\n")
     paragraphs = [f"{spec.id} ({kind})", spec.description, _unwrapped(summary), *_body(rest)]
     print("\n\n".join(textwrap.fill(part, 100) for part in dict.fromkeys(paragraphs) if part))
-    print("\nSettings\n" + (_settings(spec, build, documentation) or "  none"))
+    print("\nSettings\n" + (_settings(spec, build) or "  none"))
     if kind == "problem":
         print("\nSpace\n" + _space(spec, arguments.settings))
     return 0
@@ -57,8 +57,8 @@ def _find(id: str) -> tuple[str, EntrySpec]:
     raise UnknownId(f"no problem or solver {id!r}.{did_you_mean(id, known)} `zotoolkit list` shows all.")
 
 
-def _settings(spec: EntrySpec, build: Callable[..., Any], documentation: str) -> str:
-    told = _argument_texts(documentation)
+def _settings(spec: EntrySpec, build: Callable[..., Any]) -> str:
+    told = _argument_texts(build)
     rows = []
     for name, parameter in inspect.signature(build).parameters.items():
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
@@ -120,7 +120,16 @@ def _body(rest: str) -> list[str]:
     return found
 
 
-def _argument_texts(documentation: str) -> dict[str, str]:
+def _argument_texts(build: Callable[..., Any]) -> dict[str, str]:
+    """Return what is said of each argument, by a class's own docstring or else by that of a class it derives from."""
+    sources = inspect.getmro(build) if isinstance(build, type) else (build,)
+    found: dict[str, str] = {}
+    for source in reversed(sources):
+        found |= _argument_section(inspect.cleandoc(source.__doc__ or ""))
+    return found
+
+
+def _argument_section(documentation: str) -> dict[str, str]:
     """Return what the Args section of a Google docstring says of each argument."""
     match = re.search(r"^Args:\n(?P<lines>(?:[ \t]+.*\n?|\n)+)", documentation, re.MULTILINE)
     if match is None:

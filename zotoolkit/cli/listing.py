@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from typing import Any
 
 from zotoolkit.cli.common import add_command, add_imports
@@ -11,6 +12,8 @@ from zotoolkit.errors import UnknownId, did_you_mean
 from zotoolkit.problem_registry import objectives
 from zotoolkit.registration import EntrySpec, format_specs
 from zotoolkit.solver_registry import solvers
+
+_MANY = 50
 
 
 def add_parser(commands: Any) -> None:
@@ -32,12 +35,24 @@ def execute(arguments: argparse.Namespace) -> int:
         specs = registry.specs()
         ids += [spec.id for spec in specs]
         if found := [spec for spec in specs if _matches(spec, arguments.filter)]:
-            blocks.append(f"{len(found)} {kind}\n\n{format_specs(found)}")
+            blocks.append(f"{len(found)} {kind}\n\n{_families(found, whole=bool(arguments.filter))}")
     if not blocks:
         hint = did_you_mean(arguments.filter, ids)
         raise UnknownId(f"nothing matches {arguments.filter!r}.{hint} `zotoolkit list` without a filter shows all.")
     print("\n\n".join(blocks))
     return 0
+
+
+def _families(specs: list[EntrySpec], *, whole: bool) -> str:
+    """Return a block a family; one of hundreds is only counted unless it is what was asked for."""
+    blocks = []
+    for family, members in itertools.groupby(specs, key=lambda spec: spec.family):
+        entries = list(members)
+        if whole or len(entries) <= _MANY:
+            blocks.append(format_specs(entries))
+        else:
+            blocks.append(f"===== {family} =====\n{len(entries)} of them: `zotoolkit list {family}/` shows all")
+    return "\n".join(blocks)
 
 
 def _matches(spec: EntrySpec, part: str) -> bool:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from zotoolkit.cli import compare
-from zotoolkit.cli.common import add_command
+from zotoolkit.cli.common import add_command, whole_number
 from zotoolkit.cli.run import carry_out
 from zotoolkit.compare import store
 from zotoolkit.compare.cell import Cell
 from zotoolkit.compare.runner import COMPARISON_FILE, read_comparison
-from zotoolkit.errors import CheckpointMissing
+from zotoolkit.errors import CheckpointMissing, InvalidSetting
 
 
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = add_command(commands, "resume", execute, "go on with an interrupted run or comparison")
     parser.add_argument("folder", type=Path, metavar="DIR", help="that `zotoolkit run` or `compare` wrote")
+    parser.add_argument(
+        "--budget", type=whole_number, metavar="N", help="go on up to so many queries, also after the end of a run"
+    )
     parser.add_argument("--no-progress", action="store_true", help="no progress on standard error")
 
 
@@ -28,14 +32,32 @@ def execute(arguments: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise CheckpointMissing(f"there is no folder {folder}; name one that `zotoolkit run --out` wrote.")
     if (folder / COMPARISON_FILE).exists():
+        if arguments.budget is not None:
+            raise InvalidSetting(
+                "the budget of a comparison is the same for all its runs; start another one with --out."
+            )
         comparison, header = read_comparison(folder)
         return compare.carry_out(
             comparison, folder, progress=not arguments.no_progress, command=str(header.get("command", ""))
         )
     cell = Cell.read(folder)
-    if store.is_finished(folder):
+    if arguments.budget is not None:
+        cell = _extended(cell, folder, arguments.budget)
+    elif store.is_finished(folder):
         result = store.read_result(folder)
         loss = "unknown" if result["value"] is None else f"{result['value']:.6g}"
         print(f"{folder} is finished: {result['queries']:,} queries, loss {loss}. Nothing is left to do.")
         return 0
     return carry_out(cell, folder, progress=not arguments.no_progress)
+
+
+def _extended(cell: Cell, folder: Path, budget: int) -> Cell:
+    """Return the cell with a larger budget, its result taken back.
+
+    Raises:
+        InvalidSetting: If the budget is no larger.
+    """
+    if budget <= cell.budget:
+        raise InvalidSetting(f"--budget must be above the run's {cell.budget:,} queries, got {budget:,}.")
+    (folder / store.RESULT_FILE).unlink(missing_ok=True)
+    return dataclasses.replace(cell, budget=budget)

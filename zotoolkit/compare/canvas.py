@@ -156,7 +156,8 @@ def label_ends(axes: Axes, ends: Mapping[str, float], looks: Mapping[str, LineSt
         return
     height = axes.get_window_extent().height * 72 / figure.dpi
     wanted = {}
-    for solver, value in ends.items():
+    # From the lowest up, so that those that left the picture at one end keep their order.
+    for solver, value in sorted(ends.items(), key=lambda end: end[1]):
         if np.isfinite(value):
             place = axes.transAxes.inverted().transform(axes.transData.transform((axes.get_xlim()[1], value)))[1]
             wanted[solver] = float(np.clip(place, 0.0, 1.0)) * height

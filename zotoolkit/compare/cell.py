@@ -241,7 +241,7 @@ def check_entry(entry: Entry, device: str | None = None) -> dict[str, Any]:
     """Make a problem (device given) or a solver (device None) once, so that a bad setting is known at once.
 
     Returns:
-        Of a problem its dimension, dtype and metadata; of a solver nothing.
+        Of a problem its dimension and plain metadata; of a solver nothing.
 
     Raises:
         ZotoolkitError: If it cannot be made.
@@ -252,7 +252,12 @@ def check_entry(entry: Entry, device: str | None = None) -> dict[str, Any]:
         return {}
     try:
         with make_problem(entry, device) as objective:
-            return {"dimension": objective.dim, "metadata": dict(objective.metadata)}
+            plain = {
+                str(name): value
+                for name, value in objective.metadata.items()
+                if isinstance(value, (str, int, float, bool, type(None)))
+            }
+            return {"dimension": objective.dim, "metadata": plain}
     except TypeError as error:  # a constructor that got a text where it wanted a number
         if isinstance(error, UnknownSetting):
             raise

@@ -27,6 +27,7 @@ TAUS = (1e-1, 1e-3)
 
 _LOG_FROM = 20.0  # a ratio of largest to smallest value from which a log axis shows more than a linear one
 _DECADES_OF_SECONDS = 4
+_DECADES_OF_LOSS = 12
 _AXES = {
     "queries": "queries",
     "seconds": "optimisation time (s)",
@@ -98,13 +99,16 @@ def _anytime(
     rows = results.of(problem)
     column = statistics.objective_column(rows) if metric is None else metric
     known = store.keep(rows, ~np.isnan(store.numbers(rows, column)))
+    minimum = results.minima.get(problem) if column == "noise_free_best" else None
+    if minimum is not None:
+        known = known.assign(**{column: _above(store.numbers(known, column), minimum)})
     left, right = _range(store.numbers(known, against), against)
     bands = {
         solver: statistics.anytime(mine, column, against, first=left)
         for solver in results.solvers
         if len(mine := store.select(known, solver=solver))
     }
-    what = _what(column)
+    what = _what(column, minimum)
     seeds = max(band.seeds for band in bands.values())
     dimension = results.dimensions.get(problem)
     with canvas(bands) as (figure, axes):
@@ -122,6 +126,14 @@ def _anytime(
         caption = f"{what[0].upper()}{what[1:]}, against {_AXES[against]}."
         note = f"Median over {seeds} seeds; band: 95 % bootstrap interval of the median." if seeds > 1 else ""
         return finish(figure, formats, name, caption, problem, note)
+
+
+def _above(values: np.ndarray, minimum: float) -> np.ndarray:
+    """Return `(n,)` losses above a known minimum, kept above 0 for a log axis where rounding says otherwise."""
+    gaps = values - minimum
+    positive = gaps[gaps > 0]
+    least = max(float(positive.min()) if len(positive) else 0.0, np.finfo(float).eps * abs(minimum))
+    return np.maximum(gaps, least)
 
 
 def _range(x: np.ndarray, against: str) -> tuple[float, float]:
@@ -142,6 +154,8 @@ def _limit_y(axes: Axes, bands: Mapping[str, statistics.Band], *, log: bool) -> 
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
     if log and low > 0 and high / low > _LOG_FROM:
+        # What has left the picture at the bottom is as good as solved; the rest must stay legible.
+        low = max(low, high / 10**_DECADES_OF_LOSS)
         margin = (high / low) ** 0.04
         axes.set_ylim(low / margin, high * margin)
         set_log(axes.yaxis)
@@ -217,8 +231,10 @@ def _profile(
         return finish(figure, formats, name, f"{title}.")
 
 
-def _what(column: str) -> str:
+def _what(column: str, minimum: float | None = None) -> str:
     """Return what a column's axis is called."""
+    if minimum:
+        return "true loss above the minimum, best so far"
     if column.startswith(METRIC):
         return column.removeprefix(METRIC).replace("_", " ")
     return "true loss, best so far" if column == "noise_free_best" else "best observed loss"

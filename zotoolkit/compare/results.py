@@ -74,6 +74,15 @@ class Results:
         found = {label: facts.get("dimension") for label, facts in self.header.get("problems", {}).items()}
         return {label: int(dimension) for label, dimension in found.items() if dimension}
 
+    @cached_property
+    def minima(self) -> dict[str, float]:
+        """The minimum of every problem that says it (`metadata["optimum_value"]`), by label."""
+        found = {
+            label: facts.get("metadata", {}).get("optimum_value")
+            for label, facts in self.header.get("problems", {}).items()
+        }
+        return {label: float(value) for label, value in found.items() if isinstance(value, (int, float))}
+
     def of(self, problem: str, solver: str | None = None) -> pd.DataFrame:
         """Return the rows of a problem, or of a solver on a problem."""
         rows = store.select(self.frame, problem=problem)

@@ -253,10 +253,11 @@ def parse_seeds(given: object) -> tuple[int, ...]:
             match = _RANGE.fullmatch(part) if isinstance(part, str) else None
             if match is not None and int(match[2]) - int(match[1]) < _MOST_SEEDS:
                 seeds.extend(range(int(match[1]), int(match[2]) + 1))
-            elif isinstance(part, str) and part.isdigit():
-                seeds.append(int(part))
+            elif isinstance(part, str) and not part.isdigit():
+                seeds = []
+                break
             else:
-                seeds.append(check_seed(part, "a seed"))
+                seeds.append(check_seed(int(part) if isinstance(part, str) else part, "a seed"))
         if seeds:
             return tuple(seeds)
     elif isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= _MOST_SEEDS:

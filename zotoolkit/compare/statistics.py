@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from zotoolkit.compare.store import keep, metric_columns, numbers, select
 from zotoolkit.errors import InvalidSetting
@@ -297,6 +296,8 @@ def _signed_rank(gap: np.ndarray) -> float:
     """Return the two-sided p-value of Wilcoxon's signed-rank test of `(n,)` paired differences."""
     if not (gap != 0).any():
         return 1.0
+    from scipy import stats  # slow to import, and seldom needed
+
     test: Any = stats.wilcoxon
     return float(test(gap, zero_method="zsplit").pvalue)
 

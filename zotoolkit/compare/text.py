@@ -73,7 +73,7 @@ def final_text(results: Results) -> str:
     blocks = []
     for problem in results.problems:
         rows = ordered(table, problem)
-        mine = [column for column in metrics if not np.isnan(numbers(rows, column)).all()]
+        mine = _telling([column for column in metrics if not np.isnan(numbers(rows, column)).all()])
         what = "true loss" if rows["column"].iloc[0] == "noise_free_best" else "observed loss"
         heading = ["", what, "95 % interval", *map(metric_name, mine), "rank", "seeds", "queries"]
         heading += ["forward eq."] * forwards + ["seconds"]
@@ -94,6 +94,12 @@ def final_text(results: Results) -> str:
     seeds = len(results.comparison.seeds)
     note = f"Medians over {seeds} seeds. * lowest median; ~ its interval overlaps that one's." if seeds > 1 else ""
     return "\n\n".join([*blocks, *([note] if note else [])])
+
+
+def _telling(metrics: list[str]) -> list[str]:
+    """Return the metrics that a terminal has room for: of many, those of a test set; the report has all."""
+    of_test = [column for column in metrics if metric_name(column).startswith("test")]
+    return metrics if len(metrics) <= 2 else of_test or metrics[:2]
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:
