@@ -59,6 +59,11 @@ class GradientSolver(Solver):
                 "optimizer must be called with the parameters and return a torch optimiser, such as "
                 f"functools.partial(torch.optim.SGD, lr=0.1), got {brief(optimizer)}."
             )
+        if scheduler is not None and not callable(scheduler):
+            raise InvalidSetting(
+                "scheduler must be called with the optimiser and return a learning-rate scheduler, such as "
+                f"functools.partial(torch.optim.lr_scheduler.StepLR, step_size=100), got {brief(scheduler)}."
+            )
         if mask is not None and not isinstance(mask, Mask):
             raise InvalidSetting(f"mask must be a Mask such as UniformMask(keep=0.1), got {brief(mask)}.")
         self.estimator = estimator
@@ -119,6 +124,10 @@ class GradientSolver(Solver):
         with torch.no_grad():
             self._x.copy_(state["x"])
         self._optimizer.load_state_dict(state["optimizer"])
+        # torch casts what it loads to the parameter's dtype; NAdam and ASGD keep float32 scalars, which must stay so.
+        for entries in state["optimizer"]["state"].values():
+            held = self._optimizer.state[self._x]
+            held.update({k: v.to(held[k].device) for k, v in entries.items() if isinstance(v, Tensor)})
         if self._scheduler is not None:
             self._scheduler.load_state_dict(state["scheduler"])
 

@@ -1,6 +1,6 @@
 """Every optimiser of nevergrad's registry as a solver.
 
-    make_solver("Nevergrad/TwoPointsDE-v0", batch_size=32)
+    make_solver("Nevergrad/TwoPointsDE-v0", num_workers=32)
 
 The parametrisation is `ng.p.Array(init=x0)`. In a box with all bounds finite it gets them, and nevergrad's own first
 step of a sixth of each width. Nevergrad cannot bound some coordinates and leave others free; in such a space it
@@ -41,8 +41,8 @@ class NevergradSolver(ReplayedSolver):
 
     Args:
         name: In `nevergrad.optimizers.registry`, such as "OnePlusOne".
-        batch_size: Queries an iteration, nevergrad's `num_workers`. Optimisers that nevergrad runs one query at a time
-            (`no_parallelization`), or cannot make for several, are asked one at a time whatever this says.
+        num_workers: Queries an iteration. Optimisers that nevergrad runs one query at a time (`no_parallelization`), or
+            cannot make for several, are asked one at a time whatever this says.
         sigma: Standard deviation of the first mutations, in units of x; by default a sixth of the width of each
             coordinate in a box, and elsewhere the root mean square of x0, or 1 if x0 is 0.
         budget: Queries that the optimiser paces itself by; by default what `minimize` plans. Many need one.
@@ -58,7 +58,7 @@ class NevergradSolver(ReplayedSolver):
         [1.0, 1.0, 1.0]
     """
 
-    def __init__(self, name: str, batch_size: int = 1, sigma: float | None = None, budget: int | None = None) -> None:
+    def __init__(self, name: str, num_workers: int = 1, sigma: float | None = None, budget: int | None = None) -> None:
         super().__init__()
         names = optimizer_names()
         if name not in names:
@@ -68,7 +68,8 @@ class NevergradSolver(ReplayedSolver):
             )
         self.name = name
         self._configured = ng.optimizers.registry[names[name]]
-        self.batch_size = 1 if self._configured.no_parallelization else check_count(batch_size, "batch_size")
+        check_count(num_workers, "num_workers")
+        self.num_workers = 1 if self._configured.no_parallelization else int(num_workers)
         self.sigma = None if sigma is None else check_positive(sigma, "sigma")
         self.budget = None if budget is None else check_count(budget, "budget")
         self._calls = NevergradCalls()
@@ -84,7 +85,7 @@ class NevergradSolver(ReplayedSolver):
         self.close()
         self._calls = NevergradCalls()
         self._candidates: list[Any] = []
-        self._size = self.batch_size
+        self._size = self.num_workers
 
     @override
     def close(self) -> None:
@@ -192,7 +193,7 @@ class NevergradSolver(ReplayedSolver):
             )
             raise SolverFailed(
                 f"nevergrad's {self.name} failed in {verb} at iteration {self.iteration} (d={self.dim}, "
-                f"batch_size={self.batch_size}, budget={self._budget}): {type(error).__name__}: {error}.{hint}"
+                f"num_workers={self.num_workers}, budget={self._budget}): {type(error).__name__}: {error}.{hint}"
             ) from error
 
 

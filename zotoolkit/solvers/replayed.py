@@ -163,5 +163,6 @@ def _checksum(batch: QueryBatch, start: int) -> int:
     elif isinstance(batch, CoordinateBatch):
         parts.append(batch.index)
     for part in parts:
-        start = zlib.crc32(part.cpu().contiguous().numpy(), start)
+        array: Any = part.cpu().contiguous().numpy()
+        start = zlib.crc32(array, start)
     return start

@@ -16,11 +16,13 @@ Source: Virtanen et al., SciPy 1.0, Nature Methods 17, 2020; each method's own s
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import scipy
@@ -154,8 +156,8 @@ class ScipySolver(ReplayedSolver):
     @override
     def _query(self) -> QueryBatch:
         if self._coroutine is None:
-            self._coroutine = Coroutine(self._program())
-            self._hear(self._coroutine.start)
+            coroutine = self._coroutine = Coroutine(self._program())
+            self._hear(lambda: _start(coroutine))
         question = self._question
         if question is None:
             raise SolverFailed(f"SciPy's {self.method} ended before it asked anything: {self.message}")
@@ -219,20 +221,18 @@ class ScipySolver(ReplayedSolver):
             options = {"maxfun": self.planned, "maxiter": self.planned} | options
         low, high = (bound.double().cpu().numpy() for bound in self.bounds)
         some = bool(np.isfinite(low).any() or np.isfinite(high).any())
-        bounds = optimize.Bounds(low, high) if some and about.bounded else None
+        bounds: Any = optimize.Bounds(low, high) if some and about.bounded else None  # pyright: ignore[reportArgumentType]
         generator = numpy_generator(self.seed)
-        # The local searches that these start make their own finite differences, one query at a time.
-        if method == "dual_annealing":
-            few = {"eps": self._step(), "maxiter": min(max(6 * self.dim, 100), 1000)}
-            options.setdefault("minimizer_kwargs", {"method": "L-BFGS-B", "bounds": bounds, "options": few})
-        elif method == "shgo":
-            options.setdefault("minimizer_kwargs", {"method": "SLSQP", "options": {"eps": self._step()}})
+        local_iterations = min(max(6 * self.dim, 100), 1000)  # dual annealing's own choice
 
         def run(ask: Callable[[_Question], Any]) -> Any:
             def fun(x: np.ndarray) -> Any:
                 if x.ndim == 2:  # a generation, `(d, q)`
                     return ask(_Question(x.T.copy(), gradient=False, scalar=False))
                 return ask(_Question(x[None].copy(), gradient=about.gradient, scalar=True))
+
+            def jac(x: np.ndarray) -> np.ndarray:
+                return ask(_Question(x[None].copy(), gradient=True, scalar=True))[1]
 
             if method not in _GLOBAL:
                 tol = options.pop("tol", None)
@@ -243,9 +243,15 @@ class ScipySolver(ReplayedSolver):
             names = inspect.signature(function).parameters
             drawn = {name: generator for name in ("rng", "seed") if name in names}
             settings: dict[str, Any] = dict(list(drawn.items())[:1])
+            # The local searches get their finite differences in a batch.
             if method == "basinhopping":
                 local = {"method": "L-BFGS-B", "jac": True, "bounds": bounds}
                 return function(fun, x0, minimizer_kwargs=local, **settings, **options)
+            if method == "dual_annealing":
+                local = {"method": "L-BFGS-B", "jac": jac, "bounds": bounds, "options": {"maxiter": local_iterations}}
+                options.setdefault("minimizer_kwargs", local)
+            elif method == "shgo":
+                options.setdefault("minimizer_kwargs", {"method": "SLSQP", "jac": jac, "options": {"ftol": 1e-12}})
             if "x0" in names:
                 settings["x0"] = x0
             if method == "differential_evolution":
@@ -287,6 +293,16 @@ class _Question:
     x: np.ndarray
     gradient: bool
     scalar: bool
+
+
+def _start(coroutine: Coroutine[_Question, Any]) -> _Question | Returned:
+    """Start SciPy without the lock that it holds through a whole run of COBYQA.
+
+    With it, a second COBYQA in the process would wait for the first one to end. It guards no state: nothing in COBYQA
+    is global but the print options of `disp`, and here only one run computes at a time.
+    """
+    with mock.patch("scipy.optimize._cobyqa_py.COBYQA_LOCK", contextlib.nullcontext(), create=True):
+        return coroutine.start()
 
 
 def entries() -> Iterator[EntrySpec]:
