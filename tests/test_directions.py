@@ -316,7 +316,7 @@ def test_coordinates_with_almost_the_same_counter_are_uncorrelated(law: Law, twi
     """With a fixed factor after the keys their correlation over seeds was -0.29 (Rademacher) and -0.34 (normal)."""
     count = 50_000
     if law is Law.NORMAL:  # coordinates whose pairs have these counters
-        twins = tuple(counter // 2048 * 4096 + counter % 2048 for counter in twins)  # pyright: ignore[reportAssignmentType]
+        twins = tuple(counter // 2048 * 4096 + counter % 2048 for counter in twins)
     one, other = (directions(torch.arange(count), law, 1 << 22, c, c + 1)[:, 0].double() for c in twins)
     assert abs(float((one * other).mean())) < limit(len(TWINS) * 2) / math.sqrt(count)
 

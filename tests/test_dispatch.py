@@ -199,7 +199,7 @@ def test_failures_and_scarce_memory_together_keep_every_answer_in_its_place(
     fail = failing(bad)
 
     def rule(x: Tensor, context: int) -> Tensor:
-        if int(x[0, 0]) % 3 == 0 and len(x) > fits:  # memory runs out in the midst of a chunk that is being halved
+        if int(x[0, 0]) % 3 == 1 and len(x) > fits:  # memory runs out in the midst of a chunk that is being halved
             raise torch.OutOfMemoryError("out of memory")
         return fail(x, context)
 

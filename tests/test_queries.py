@@ -106,7 +106,7 @@ def test_combine_is_the_dense_matrix_product(batch: QueryBatch, data: st.DataObj
     combined = batch.combine(weights)
     assert combined.shape == (batch.dim,)
     assert combined.dtype == batch.dtype
-    # Summing q products in any order errs by at most (q + 1) eps times the sum of their magnitudes (Higham 2002, ch. 3).
+    # Summing q products in any order errs by at most (q + 1) eps times the sum of their sizes (Higham 2002, ch. 3).
     bound = (len(batch) + 1) * torch.finfo(batch.dtype).eps * (weights.abs() @ dense.abs())
     assert bool(((combined.double() - weights @ dense).abs() <= bound).all())
 
@@ -248,7 +248,10 @@ BASE, SCALE, SEED = torch.zeros(3), torch.ones(2), torch.arange(2)
         (lambda: DenseBatch(base=BASE, scale=SCALE, directions=torch.ones(2, 3).double()), "torch.float64"),
         (lambda: DenseBatch(base=BASE, scale=SCALE, directions=torch.ones(4, 3)), "got 4 rows and 2 scales"),
         (lambda: DenseBatch(base=BASE, scale=SCALE, directions=torch.tensor(1.0)), r"got a tensor of shape \(\)"),
-        (lambda: DenseBatch(base=torch.zeros(1, 3), scale=SCALE, directions=torch.ones(2, 3)), r"base must be a \(d,\)"),
+        (
+            lambda: DenseBatch(base=torch.zeros(1, 3), scale=SCALE, directions=torch.ones(2, 3)),
+            r"base must be a \(d,\)",
+        ),
         (lambda: DenseBatch(base=BASE.long(), scale=SCALE, directions=torch.ones(2, 3)), "base must be"),
         (lambda: CoordinateBatch(base=BASE, scale=SCALE.double(), index=SEED), "scale must have the base's dtype"),
         (lambda: CoordinateBatch(base=BASE, scale=torch.ones(2, 1), index=SEED), r"scale must be a \(q,\)"),
@@ -259,7 +262,10 @@ BASE, SCALE, SEED = torch.zeros(3), torch.ones(2), torch.arange(2)
         (lambda: CoordinateBatch(base=BASE, scale=SCALE, index=SEED, context=-1), "context must be .* got -1"),
         (lambda: CoordinateBatch(base=BASE, scale=SCALE, index=SEED, context=1.5), "context must be .* got 1.5"),
         (lambda: SeededBatch(base=BASE, scale=SCALE, seed=SEED.int()), r"seed must be \(q,\) int64"),
-        (lambda: SeededBatch(base=BASE, scale=SCALE, seed=[1, 2]), r"seed must be a tensor of rows on cpu, got \[1, 2\]"),
+        (
+            lambda: SeededBatch(base=BASE, scale=SCALE, seed=[1, 2]),
+            r"seed must be a tensor of rows on cpu, got \[1, 2\]",
+        ),
         (lambda: SeededBatch(base=BASE, scale=SCALE, seed=SEED, alive=[1]), r"alive must be .* got \[1\] \(list\)"),
         (lambda: SeededBatch(base=BASE, scale=SCALE, seed=SEED, alive=torch.ones(3)), "alive must be"),
         (lambda: SeededBatch(base=BASE, scale=SCALE, seed=SEED, alive=SEED - 1), r"\[0, 3\), got -1 to 0"),

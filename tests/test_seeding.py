@@ -28,7 +28,10 @@ def splitmix64(state: int) -> int:
 
 def test_splitmix64_gives_the_published_numbers() -> None:
     # The first outputs of splitmix64.c from state 1234567.
-    assert [splitmix64(1234567 + k * 0x9E3779B97F4A7C15) for k in range(2)] == [6457827717110365317, 3203168211198807973]
+    assert [splitmix64(1234567 + k * 0x9E3779B97F4A7C15) for k in range(2)] == [
+        6457827717110365317,
+        3203168211198807973,
+    ]
 
 
 @given(value=st.integers(-(2**63), 2**63 - 1))

@@ -20,7 +20,7 @@ def test_a_box_of_numbers_or_of_arrays() -> None:
     space = make_space(3, low=[-1, 0, 1], high=2, dtype="float64")
     assert (space.low.tolist(), space.high.tolist()) == ([-1, 0, 1], [2, 2, 2])
     assert dtype_of(space) == torch.float64
-    assert make_space(np.int64(2)).shape == (2,)  # pyright: ignore[reportArgumentType]
+    assert make_space(np.int64(2)).shape == (2,)
     assert dtype_of(make_space(2)) == torch.float32
     assert dtype_of(make_space(2, dtype=torch.float64)) == torch.float64
 

@@ -1,8 +1,12 @@
 """zotoolkit: zeroth-order (query-only) optimisation with Gym-like interfaces."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from zotoolkit import catalogue as _catalogue  # noqa: F401 - registers what comes with the package
 from zotoolkit.callable_objective import from_callable
 from zotoolkit.callbacks import Callback, EarlyStop, History, TensorBoard
+from zotoolkit.check_objective import check_objective
 from zotoolkit.directions import Law
 from zotoolkit.dispatch import PartialFailure
 from zotoolkit.errors import ZotoolkitError
@@ -16,7 +20,7 @@ from zotoolkit.queries import CoordinateBatch, DenseBatch, QueryBatch, SeededBat
 from zotoolkit.registration import EntrySpec
 from zotoolkit.run import Reason, Result, Run
 from zotoolkit.solver_registry import make_solver, pprint_solvers, register_solver, solver_spec
-from zotoolkit.solvers import GradientSolver, Solver
+from zotoolkit.solvers import GradientSolver, PatternSearch, RandomSearch, ReplayedSolver, Solver
 from zotoolkit.spaces import make_space
 from zotoolkit.status import Status, StepInfo
 from zotoolkit.wrappers import (
@@ -34,7 +38,24 @@ from zotoolkit.wrappers import (
     read_record,
 )
 
+if TYPE_CHECKING:
+    from zotoolkit.solvers.nevergrad_solver import NevergradSolver
+    from zotoolkit.solvers.scipy_solver import ScipySolver
+
 __version__ = "0.1.0"
+
+# What takes seconds to import is imported when it is asked for.
+_LATE = {
+    "NevergradSolver": "zotoolkit.solvers.nevergrad_solver",
+    "ScipySolver": "zotoolkit.solvers.scipy_solver",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        return getattr(importlib.import_module(_LATE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "CGE",
@@ -52,17 +73,22 @@ __all__ = [
     "GymEnvAdapter",
     "History",
     "Law",
+    "NevergradSolver",
     "Noise",
     "PartialFailure",
+    "PatternSearch",
     "PolicyObjective",
     "PowerDecay",
     "QueryBatch",
+    "RandomSearch",
     "Reason",
     "Record",
+    "ReplayedSolver",
     "RescaleSpace",
     "Result",
     "Retry",
     "Run",
+    "ScipySolver",
     "SeededBatch",
     "SignSGD",
     "Solver",
@@ -73,6 +99,7 @@ __all__ = [
     "UniformMask",
     "Wrapper",
     "ZotoolkitError",
+    "check_objective",
     "from_callable",
     "from_env",
     "make",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator
+
 from zotoolkit.problem_registry import register
-from zotoolkit.solver_registry import register_solver
+from zotoolkit.registration import EntrySpec
+from zotoolkit.solver_registry import register_solver, solvers
 
 _RECIPES = {
     "SGD-CGE": ("sgd_cge", "SGD on coordinate-wise finite differences"),
@@ -18,6 +22,14 @@ _REFERENCES = {
     "SGD": ("reference_sgd", "SGD by back-propagation; no zeroth-order solver"),
     "Adam": ("reference_adam", "Adam by back-propagation; no zeroth-order solver"),
 }
+
+_SEARCHES = {
+    "Random": ("random_search:RandomSearch", "independent draws, uniform in a box, normal elsewhere"),
+    "Pattern": ("pattern_search:PatternSearch", "compass search with pattern moves, in batches"),
+}
+
+# Whole packages, listed when one of their solvers is asked for.
+_ADAPTERS = {"Nevergrad": "zotoolkit.solvers.nevergrad_solver", "SciPy": "zotoolkit.solvers.scipy_solver"}
 
 _FUNCTIONS = {
     "Sphere": "sum of squares",
@@ -62,6 +74,14 @@ def _register_solvers() -> None:
         register_solver(f"ZO/{name}-v0", f"zotoolkit.solvers.recipes:{function}", description=description)
     for name, (function, description) in _REFERENCES.items():
         register_solver(f"Reference/{name}-v0", f"zotoolkit.solvers.recipes:{function}", description=description)
+    for name, (entry, description) in _SEARCHES.items():
+        register_solver(f"Search/{name}-v0", f"zotoolkit.solvers.{entry}", description=description)
+    for family, module in _ADAPTERS.items():
+        solvers.register_family(family, lambda module=module: _adapted(module))
+
+
+def _adapted(module: str) -> Iterator[EntrySpec]:
+    yield from importlib.import_module(module).entries()
 
 
 _register_functions()

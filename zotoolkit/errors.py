@@ -52,6 +52,10 @@ class ContractViolation(ZotoolkitError, ValueError):
     """`check_objective` or `check_solver` found a broken promise."""
 
 
+class ContractWarning(UserWarning):
+    """`check_objective` or `check_solver` found something that is allowed, but seldom meant."""
+
+
 class AskTellOrder(ZotoolkitError, RuntimeError):
     """`ask`, `tell` and `reset` were called in an order that has no meaning."""
 

@@ -53,10 +53,9 @@ def variance(law: Law) -> Tensor:
 
 
 @pytest.mark.parametrize("law", list(Law))
-@pytest.mark.parametrize("difference", ["forward", "central"])
-@pytest.mark.parametrize("q", [1, 4])
+@pytest.mark.parametrize(("difference", "q"), [("forward", 1), ("central", 3)])
 def test_estimates_of_a_linear_function_are_unbiased_with_the_known_variance(law: Law, difference: Any, q: int) -> None:
-    count = 3000
+    count = 1000
     estimator = RGE(0.1, q, difference, law)
     estimates = torch.stack([estimate(estimator, context).gradient for context in range(count)])
     expected = variance(law) / q
@@ -71,10 +70,10 @@ def test_estimates_of_a_linear_function_are_unbiased_with_the_known_variance(law
 
 def test_the_error_falls_as_the_root_of_q() -> None:
     def error(q: int) -> float:
-        errors = [estimate(RGE(0.1, q), context).gradient - SLOPE for context in range(200)]
+        errors = [estimate(RGE(0.1, q), context).gradient - SLOPE for context in range(100)]
         return float(torch.stack(errors).square().sum(dim=1).mean())
 
-    assert error(5) / error(500) == pytest.approx(100, rel=0.2)
+    assert error(5) / error(500) == pytest.approx(100, rel=0.3)
 
 
 def test_on_the_sphere_it_is_the_papers_formula() -> None:

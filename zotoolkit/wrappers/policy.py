@@ -14,7 +14,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -312,9 +312,9 @@ class _ModulePlayer:
         if isinstance(space, Discrete):
             chosen = (outputs.argmax(dim=1) + int(space.start)).tolist()
             return {i: chosen[i] for i in live}
-        assert isinstance(space, Box)
-        rows = outputs.numpy().reshape(-1, *space.shape)
-        return {i: np.clip(rows[i], space.low, space.high).astype(space.dtype) for i in live}
+        box = cast("Box", space)
+        rows = outputs.numpy().reshape(-1, *box.shape)
+        return {i: np.clip(rows[i], box.low, box.high).astype(box.dtype) for i in live}
 
 
 def _factory(env: object) -> EnvFactory:

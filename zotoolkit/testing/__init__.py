@@ -1,0 +1,10 @@
+"""Conformance suites that third parties inherit. Needs pytest: `pip install zotoolkit[test]`."""
+
+import pytest
+
+pytest.register_assert_rewrite("zotoolkit.testing.solvers")
+
+from zotoolkit.testing.objectives import ObjectiveConformance  # noqa: E402 - after the rewriting is asked for
+from zotoolkit.testing.solvers import SolverConformance  # noqa: E402
+
+__all__ = ["ObjectiveConformance", "SolverConformance"]
