@@ -72,14 +72,11 @@ class VmapEngine(Engine):
 
         batched = vmap(loss_of, randomness=self._randomness)
 
-        def plain(point: Tensor) -> Tensor:
-            with self._context(seed, point.device):
-                return loss_of(self.layout.unflatten(point))
-
         def answer(part: Tensor) -> Tensor:
-            if len(part) <= _FEW:
-                return torch.stack([plain(point) for point in part])
             with self._context(seed, part.device):
+                # Random layers fill their masks in memory order, which batching may change: those always run batched.
+                if len(part) <= _FEW and self._randomness == "error":
+                    return torch.stack([loss_of(self.layout.unflatten(point)) for point in part])
                 return self._guarded(batched, self.layout.unflatten(part))
 
         if not len(points):
