@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +17,7 @@ from typing_extensions import override
 
 from zotoolkit.checks import check_choice, check_count
 from zotoolkit.dispatch import PartialFailure
-from zotoolkit.errors import InvalidSetting, InvalidValues, ZotoolkitError, brief
+from zotoolkit.errors import InputMutated, InvalidSetting, InvalidValues, ZotoolkitError, brief
 from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.spaces import check_start, make_space
 
@@ -84,36 +86,49 @@ class CallableObjective(BlackBoxObjective):
 
     def _call(self, x: Tensor, context: int) -> Any:
         argument = _read_only(x) if self._library == "numpy" else x
-        return self._function(argument, context=context) if self._takes_context else self._function(argument)
+        try:
+            return self._function(argument, context=context) if self._takes_context else self._function(argument)
+        except ValueError as error:
+            if self._library == "numpy" and "read-only" in str(error):  # NumPy's words for every way of writing
+                name = self.metadata["name"]
+                raise InputMutated(f"{name} wrote into its input ({error}); work on x.copy().") from error
+            raise
 
     def _one(self, row: Tensor, context: int) -> float | str:
         """Return a row's loss, or what went wrong."""
         try:
-            answer = self._call(row, context)
+            with torch.no_grad():  # worker threads have a grad mode of their own
+                answer = self._call(row, context)
         except ZotoolkitError:
             raise
         except Exception as error:
             return f"{type(error).__name__}: {error}"
-        size = answer.numel() if isinstance(answer, Tensor) else np.size(answer)
-        if answer is None or size != 1:
-            raise InvalidValues(
-                f"{self.metadata['name']} must return one number for one point, got {brief(answer)}; "
-                "if it takes all points at once, pass batched=True."
-            )
-        try:
-            return float(answer)
-        except (TypeError, ValueError):
-            raise InvalidValues(f"{self.metadata['name']} must return a number, got {brief(answer)}.") from None
+        if isinstance(answer, (Tensor, np.ndarray)):
+            if math.prod(answer.shape) != 1:
+                raise InvalidValues(
+                    f"{self.metadata['name']} must return one number for one point, got {brief(answer)}; "
+                    "if it takes all points at once, pass batched=True."
+                )
+            answer = answer.item()
+        if not isinstance(answer, Real):
+            raise InvalidValues(f"{self.metadata['name']} must return one number for one point, got {brief(answer)}.")
+        return float(answer)
 
     def _as_losses(self, answer: Any, count: int) -> Tensor:
-        if isinstance(answer, np.ndarray):
-            return torch.as_tensor(answer, device=self.device)
-        if not isinstance(answer, Tensor):
+        if isinstance(answer, Tensor):
+            return answer
+        if not isinstance(answer, np.ndarray):
             raise InvalidValues(
                 f"{self.metadata['name']} is batched and must return {count} losses as an array or tensor, "
                 f"got {brief(answer)}; a function of one point needs batched=False."
             )
-        return answer
+        if not np.issubdtype(answer.dtype, np.floating):
+            raise InvalidValues(
+                f"{self.metadata['name']} must return floating-point losses, got {brief(answer)}; "
+                "use values.astype(float)."
+            )
+        # A copy: a view of the read-only input, or one with negative strides, is nothing that torch can share.
+        return torch.from_numpy(np.array(answer, order="C")).to(self.device)
 
 
 def from_callable(

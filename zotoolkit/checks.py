@@ -33,6 +33,28 @@ def check_count(value: object, name: str, least: int = 1) -> int:
     return int(value)
 
 
+def check_least(value: object, least: float, name: str) -> float:
+    """Return the value as a float.
+
+    Raises:
+        InvalidSetting: If it is not a finite number of at least `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not least <= float(value) < math.inf:
+        raise InvalidSetting(f"{name} must be a finite number of at least {least:g}, got {brief(value)}.")
+    return float(value)
+
+
+def check_momentum(value: object) -> float:
+    """Return the value as a float.
+
+    Raises:
+        InvalidSetting: If it is not a number in [0, 1).
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
+        raise InvalidSetting(f"momentum must be a number in [0, 1), got {brief(value)}.")
+    return float(value)
+
+
 def check_fraction(value: object, name: str) -> float:
     """Return the value as a float.
 

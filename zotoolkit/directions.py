@@ -27,9 +27,10 @@ from zotoolkit.seeding import mix64
 
 _HALF = 2048
 _TILE = 2 * _HALF
-# Elements of a block: a CPU's second-level cache, or enough work to fill a GPU (four float32 buffers: 64 MiB).
+# Elements of a block: a CPU's second-level cache, or enough work to fill a GPU (three float32 buffers and one in
+# float64 stay below 64 MiB).
 _BLOCK_CPU = 1 << 17
-_BLOCK_GPU = 1 << 22
+_BLOCK_GPU = 3 << 20
 _ONE = 0x3F800000
 _SIGN = -(1 << 31)
 _COS, _SIN = 0, 1
@@ -63,7 +64,9 @@ class Law(str, Enum):
     @property
     def bound(self) -> float:
         """Largest magnitude that an entry can take; normals end where the 31-bit radius does."""
-        return math.sqrt(62 * math.log(2)) * 1.0001 if self is Law.NORMAL else 1.0
+        if self is Law.RADEMACHER:
+            return 1.0
+        return 1.0001 * (math.sqrt(62 * math.log(2)) if self is Law.NORMAL else 1.0)
 
 
 def _to_int32(value: Tensor) -> Tensor:
@@ -73,9 +76,9 @@ def _to_int32(value: Tensor) -> Tensor:
 
 
 def _keys(seed: Tensor) -> tuple[Tensor, Tensor]:
-    """Return two `(n, 1)` int32 keys for `(n,)` int64 seeds."""
+    """Return two `(n, 1)` int32 keys, the second one odd, for `(n,)` int64 seeds."""
     scrambled = mix64(seed)
-    return _to_int32(scrambled)[:, None], _to_int32(scrambled >> 32)[:, None]
+    return _to_int32(scrambled)[:, None], _to_int32(scrambled >> 32)[:, None] | 1
 
 
 def _shift_xor(x: Tensor, bits: int, scratch: Tensor) -> None:
@@ -121,8 +124,9 @@ def _hash(counter: Tensor, key: tuple[Tensor, Tensor], buffers: _Scratch) -> tup
     torch.bitwise_xor(counter, key[0], out=x)
     x.mul_(0x21F0AAAD)
     _shift_xor(x, 15, scratch)
-    x.add_(key[1])
-    x.mul_(0xD35A2D97 - (1 << 32))
+    # A keyed odd factor: with a fixed one, coordinates whose counters differ in few high bits stay correlated (-0.3)
+    # over all seeds; times a random odd number any two different words have uncorrelated top bits.
+    x.mul_(key[1])
     return x, scratch
 
 
@@ -202,7 +206,8 @@ def _lengths(seed: Tensor, dim: int) -> Tensor:
             width //= 2
             squares = squares[:, :width] + squares[:, width : 2 * width]
         total[rows] += squares
-    return total.sqrt_().to(torch.float32)
+    # Few coordinates may all be exactly 0 (once in 2^25 for each pair): such a direction stays 0 rather than NaN.
+    return total.sqrt_().to(torch.float32).clamp_(min=torch.finfo(torch.float32).tiny)
 
 
 def direction_blocks(

@@ -6,6 +6,8 @@ memory is halved for good. One bad query never costs another one its answer.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -66,17 +68,16 @@ def answer(objective: BlackBoxObjective, batch: QueryBatch, allowance: int | Non
     """
     asked = batch if allowance is None or allowance >= len(batch) else batch[:allowance]
     gathered = _Answer()
-    position = 0
-    while position < len(asked):
-        chunk = asked[position : position + objective.queries_per_chunk(batch)]
+    while gathered.position < len(asked):
+        size = max(1, objective.queries_per_chunk(batch))
+        chunk = asked[gathered.position : gathered.position + size]
         try:
             _answer_chunk(objective, chunk, gathered)
         except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error) or len(chunk) == 1:
                 raise
+            # What the chunk's first rows answered before memory ran out has been gathered; carry on behind them.
             objective.limit_chunk(len(chunk) // 2)
-            continue
-        position += len(chunk)
     values = torch.cat(gathered.values) if gathered.values else batch.scale.new_empty(0)
     status = torch.zeros(len(batch), dtype=torch.uint8)
     status[: len(asked)][~torch.isfinite(values).cpu()] = Status.NON_FINITE
@@ -96,7 +97,9 @@ def _answer_chunk(objective: BlackBoxObjective, chunk: QueryBatch, gathered: _An
         values = _evaluate(objective, chunk)
     except PartialFailure as failure:
         gathered.charge(costs)
-        values = _check_values(failure.values, len(chunk), "PartialFailure.values").clone()
+        values = _check_values(failure.values, chunk, "PartialFailure.values")
+        if strangers := [row for row in failure.errors if row not in range(len(chunk))]:
+            raise InvalidValues(f"PartialFailure.errors names row {strangers[0]!r} of {len(chunk)} rows.") from None
         values[list(failure.errors)] = float("nan")
         gathered.add(values, failure.errors)
     except ZotoolkitError:
@@ -119,34 +122,48 @@ def _evaluate(objective: BlackBoxObjective, chunk: QueryBatch) -> Tensor:
     """Answer on the fastest path there is and check the answer's form."""
     values: Tensor | None = None
     path = "evaluate"
-    base_version = chunk.base._version
+    name = type(objective).__name__
     with torch.no_grad():
         if isinstance(chunk, CoordinateBatch):
-            values, path = objective.evaluate_coordinates(chunk), "evaluate_coordinates"
+            path = "evaluate_coordinates"
+            with _untouched(chunk.base, f"{name}.{path} wrote into batch.base"):
+                values = objective.evaluate_coordinates(chunk)
         elif isinstance(chunk, SeededBatch):
-            values, path = objective.evaluate_seeded(chunk), "evaluate_seeded"
+            path = "evaluate_seeded"
+            with _untouched(chunk.base, f"{name}.{path} wrote into batch.base"):
+                values = objective.evaluate_seeded(chunk)
         if values is None:
             path = "evaluate"
             points = chunk.points()
-            version = points._version
-            values = objective.evaluate(points, chunk.context)
-            if points._version != version:
-                raise InputMutated(
-                    f"{type(objective).__name__}.evaluate wrote into the points it was given; work on x.clone()."
-                )
-    if chunk.base._version != base_version:
-        raise InputMutated(
-            f"{type(objective).__name__}.{path} wrote into batch.base, which the solver owns; work on a clone instead."
-        )
-    return _check_values(values, len(chunk), f"{type(objective).__name__}.{path}")
+            with _untouched(points, f"{name}.evaluate wrote into the points it was given"):
+                values = objective.evaluate(points, chunk.context)
+    return _check_values(values, chunk, f"{name}.{path}")
 
 
-def _check_values(values: object, count: int, source: str) -> Tensor:
-    """Return the values if they are `(count,)` floating point.
+@contextmanager
+def _untouched(tensor: Tensor, sentence: str) -> Iterator[None]:
+    """Raise InputMutated if the tensor is written into, whatever else is raised; inference tensors cannot tell."""
+    version = None if tensor.is_inference() else tensor._version
+
+    def check() -> None:
+        if version is not None and tensor._version != version:
+            raise InputMutated(f"{sentence}; work on a clone.")
+
+    try:
+        yield
+    except Exception:
+        check()
+        raise
+    check()
+
+
+def _check_values(values: object, chunk: QueryBatch, source: str) -> Tensor:
+    """Return the values, as fresh memory on the batch's device, if they are `(q,)` floating point.
 
     Raises:
         InvalidValues: Otherwise.
     """
+    count = len(chunk)
     if not isinstance(values, Tensor):
         raise InvalidValues(
             f"{source} must return a ({count},) tensor of losses, one a query, got {brief(values)}; "
@@ -156,7 +173,8 @@ def _check_values(values: object, count: int, source: str) -> Tensor:
         raise InvalidValues(f"{source} must return one loss a query, shape ({count},), got {brief(values)}.")
     if not values.is_floating_point():
         raise InvalidValues(f"{source} must return floating-point losses, got {brief(values)}; use values.double().")
-    return values.detach()
+    # A copy: an objective may answer the next chunk in the same memory.
+    return values.detach().to(chunk.device, copy=True)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -60,6 +60,10 @@ class SolverFinished(ZotoolkitError, RuntimeError):
     """`ask` was called on a solver that has ended by itself."""
 
 
+class SolverFailed(ZotoolkitError, RuntimeError):
+    """The third-party optimiser behind a solver raised; the message says which and what."""
+
+
 class InvalidId(ZotoolkitError, ValueError):
     """An id that does not read `Family/Name-vN`."""
 
@@ -131,9 +135,9 @@ def brief(value: object) -> str:
     """
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        shape = getattr(value, "shape")  # noqa: B009 - a duck-typed array, whose type is unknown
-        return f"an array of shape {tuple(shape)} and dtype {getattr(value, 'dtype')}"  # noqa: B009
+    shape = getattr(value, "shape", ())
+    if hasattr(value, "__array__") and shape:
+        return f"an array of shape {tuple(shape)} and dtype {getattr(value, 'dtype', 'unknown')}"
     text = repr(value)
     text = text if len(text) <= 60 else text[:57] + "..."
     return f"{text} ({type(value).__name__})"

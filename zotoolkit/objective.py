@@ -14,6 +14,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from zotoolkit import dispatch
+from zotoolkit.checks import check_count
 from zotoolkit.errors import InvalidBatch, InvalidSetting, brief
 from zotoolkit.queries import CoordinateBatch, QueryBatch, SeededBatch
 from zotoolkit.seeding import check_seed
@@ -156,14 +157,16 @@ class BlackBoxObjective(ABC):
             InvalidStart: If the given start point does not fit the space.
             InvalidSetting: If the seed is no integer in [0, 2^63) or an option is unknown.
         """
-        if seed is not None:
-            self.seed = check_seed(seed)
-        self.queries, self.costs_spent = 0, {}
+        seed = self.seed if seed is None else check_seed(seed)
         options = {} if options is None else options
+        if not isinstance(options, dict):
+            raise InvalidSetting(f"options must be a dict that may hold 'x0', got {brief(options)}.")
         if unknown := set(options) - {"x0"}:
-            raise InvalidSetting(f"options may hold 'x0' only, got {sorted(unknown)}.")
-        x0 = check_start(options.get("x0", self.start()), self.space).to(self.device)
-        return x0, {}
+            raise InvalidSetting(f"options may hold 'x0' only, got {sorted(map(str, unknown))}.")
+        given = None if "x0" not in options else check_start(options["x0"], self.space)
+        self.seed, self.queries, self.costs_spent = seed, 0, {}
+        x0 = check_start(self.start(), self.space) if given is None else given
+        return x0.to(self.device), {}
 
     @final
     def step(self, batch: QueryBatch) -> tuple[Tensor, bool, bool, StepInfo]:
@@ -191,6 +194,8 @@ class BlackBoxObjective(ABC):
             raise InvalidBatch(
                 f"the batch must have d={self.dim} and dtype {self.dtype}, got d={batch.dim} and {batch.dtype}."
             )
+        if batch.device.type != self.device.type:
+            raise InvalidBatch(f"the batch must be on the objective's device {self.device}, got {batch.device}.")
         values, terminated, truncated, info = self._answer(batch)
         self.queries += info["queries"]
         for name, cost in info["costs"].items():
@@ -209,7 +214,11 @@ class BlackBoxObjective(ABC):
         """Within this context spend at most so many queries, and skip those beyond; contexts nest.
 
         The limit sits at the objective itself, below every wrapper, so that retries count and cached answers do not.
+
+        Raises:
+            InvalidSetting: If queries is no integer of at least 0.
         """
+        check_count(queries, "queries", least=0)
         outer = self._allowance
         inner = queries if outer is None else min(queries, outer)
         self._allowance = inner

@@ -10,18 +10,18 @@ structure allows, so that an objective can exploit it and a cluster can be sent 
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import Self, override
 
+from zotoolkit.checks import check_count
 from zotoolkit.directions import Law, combine_directions, direction_blocks
-from zotoolkit.errors import InvalidBatch, InvalidSetting, brief
+from zotoolkit.errors import InvalidBatch, brief
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,8 +55,8 @@ class QueryBatch(ABC):
             raise InvalidBatch(f"context must be an integer >= 0, got {brief(self.context)}.")
         for name in self._per_query:
             rows = getattr(self, name)
-            if not isinstance(rows, Tensor) or rows.device != self.base.device:
-                raise InvalidBatch(f"{name} must be a tensor on {self.base.device}, got {brief(rows)}.")
+            if not isinstance(rows, Tensor) or rows.ndim == 0 or rows.device != self.base.device:
+                raise InvalidBatch(f"{name} must be a tensor of rows on {self.base.device}, got {brief(rows)}.")
             if len(rows) != len(self.scale):
                 raise InvalidBatch(
                     f"{name} must have one row a query: got {len(rows)} rows and {len(self.scale)} scales."
@@ -95,12 +95,14 @@ class QueryBatch(ABC):
 
     def __getitem__(self, rows: slice | Tensor) -> Self:
         """Return the batch of these queries: a slice, or a `(k,)` int64 or `(q,)` bool tensor."""
-        if not isinstance(rows, (slice, Tensor)):
+        if not isinstance(rows, slice) and not (isinstance(rows, Tensor) and rows.ndim == 1):
             raise InvalidBatch(
-                f"a batch is indexed by a slice or a tensor, got {brief(rows)}; use batch[i:i + 1] for one."
+                f"a batch is indexed by a slice or a (k,) tensor, got {brief(rows)}; use batch[i:i + 1] for one."
             )
-        changes: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("scale", *self._per_query)}
-        return dataclasses.replace(self, **changes)
+        part = copy.copy(self)  # rows of a checked batch need no second check
+        for name in ("scale", *self._per_query):
+            object.__setattr__(part, name, getattr(self, name)[rows])
+        return part
 
     def split(self, size: int) -> Iterator[Self]:
         """Yield consecutive batches of at most `size` queries; every value stays the same to the bit.
@@ -108,8 +110,7 @@ class QueryBatch(ABC):
         Raises:
             InvalidSetting: If size is not positive.
         """
-        if size < 1:
-            raise InvalidSetting(f"size must be at least 1, got {size}.")
+        size = check_count(size, "size")
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
@@ -129,7 +130,7 @@ class QueryBatch(ABC):
         """
 
     def _check_weights(self, weights: Tensor) -> Tensor:
-        if weights.shape != self.scale.shape:
+        if not isinstance(weights, Tensor) or weights.shape != self.scale.shape:
             raise InvalidBatch(f"weights must have shape {tuple(self.scale.shape)}, got {brief(weights)}.")
         return weights.to(self.base)
 
@@ -233,7 +234,8 @@ class SeededBatch(QueryBatch):
         seed: `(q,)` int64.
         law: "rademacher", "normal" or "sphere".
         alive: `(k,)` int64 coordinates that the directions live in, shared by all; entry j of a k-dimensional
-            direction belongs to coordinate `alive[j]` and every other coordinate is 0. None means all d.
+            direction belongs to coordinate `alive[j]` and every other coordinate is 0. Each at most once, in
+            [0, d). None means all d.
 
     Example:
         >>> batch = SeededBatch(base=torch.zeros(4), scale=torch.ones(2), seed=torch.tensor([1, 2]))
@@ -250,13 +252,27 @@ class SeededBatch(QueryBatch):
         object.__setattr__(self, "law", Law.of(self.law))
         if self.seed.ndim != 1 or self.seed.dtype != torch.int64:
             raise InvalidBatch(f"seed must be (q,) int64, got {brief(self.seed)}.")
-        if self.alive is not None and (self.alive.ndim != 1 or self.alive.dtype != torch.int64):
-            raise InvalidBatch(f"alive must be (k,) int64 or None, got {brief(self.alive)}.")
+        if self.alive is not None:
+            self._check_alive(self.alive)
 
     @property
     @override
     def _per_query(self) -> tuple[str, ...]:
         return ("seed",)
+
+    def _check_alive(self, alive: Tensor) -> None:
+        if not isinstance(alive, Tensor) or alive.ndim != 1 or alive.dtype != torch.int64:
+            raise InvalidBatch(f"alive must be (k,) int64 or None, got {brief(alive)}.")
+        if alive.device != self.device:
+            raise InvalidBatch(f"alive must be on the base's device {self.device}, got {alive.device}.")
+        if not len(alive):
+            return
+        ends = alive.aminmax()
+        if int(ends.min) < 0 or int(ends.max) >= self.dim:
+            raise InvalidBatch(f"alive must lie in [0, {self.dim}), got {int(ends.min)} to {int(ends.max)}.")
+        ascending = bool((alive[1:] > alive[:-1]).all())
+        if not ascending and len(alive.unique()) < len(alive):
+            raise InvalidBatch("alive must hold each coordinate at most once.")
 
     @property
     def direction_dim(self) -> int:
@@ -270,8 +286,7 @@ class SeededBatch(QueryBatch):
             out[:] = self.base
         base = self.base if self.alive is None else self.base[self.alive]
         for rows, columns, block in direction_blocks(self.seed, self.law, self.direction_dim):
-            part = block.to(self.dtype) * self.scale[rows, None]
-            part += base[columns]
+            part = block.to(self.dtype).mul_(self.scale[rows, None]).add_(base[columns])
             if self.alive is None:
                 out[rows, columns] = part
             else:

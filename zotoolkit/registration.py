@@ -7,6 +7,7 @@ it is imported once, on the first look-up, and calls `register` itself.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import re
@@ -27,7 +28,7 @@ from zotoolkit.errors import (
 )
 
 T = TypeVar("T")
-_ID = re.compile(r"^(?P<family>[A-Za-z0-9_.-]+)/(?P<name>[A-Za-z0-9_.+-]*?)(?:-v(?P<version>\d+))?$")
+_ID = re.compile(r"(?P<family>[A-Za-z0-9_.-]+)/(?P<name>[A-Za-z0-9_.+-]*?)(?:-v(?P<version>[0-9]+))?")
 
 
 @dataclass(frozen=True)
@@ -111,17 +112,17 @@ class Registry(Generic[T]):
             InvalidId: If the id does not read so.
             InvalidSetting: If the id is taken by something else, or the entry point is neither text nor callable.
         """
-        match = _ID.match(id) if isinstance(id, str) else None
+        match = _ID.fullmatch(id) if isinstance(id, str) else None
         if match is None or match["version"] is None or not match["name"]:
             raise InvalidId(f"an id reads 'Family/Name-vN', such as 'Functions/Sphere-v0', got {brief(id)}.")
         if isinstance(entry_point, str):
-            if entry_point.count(":") != 1:
+            if not re.fullmatch(r"[^:\s]+:[^:\s]+", entry_point):
                 raise InvalidSetting(f"{id}: entry_point must read 'module:attribute', got {entry_point!r}.")
         elif not callable(entry_point):
             raise InvalidSetting(
                 f"{id}: entry_point must be 'module:attribute' or a callable, got {brief(entry_point)}."
             )
-        entry = EntrySpec(id, entry_point, dict(kwargs or {}), description)
+        entry = EntrySpec(id, entry_point, copy.deepcopy(kwargs or {}), description)
         if id in self._specs and self._specs[id] != entry:
             raise InvalidSetting(f"{self._kind} {id!r} is registered already, as {self._specs[id].entry_point!r}.")
         self._specs[id] = entry
@@ -137,7 +138,7 @@ class Registry(Generic[T]):
             InvalidId: If the id does not read `Family/Name-vN`.
             UnknownId: If there is no such entry; the message names the closest one.
         """
-        match = _ID.match(id) if isinstance(id, str) else None
+        match = _ID.fullmatch(id) if isinstance(id, str) else None
         if match is None or not match["name"]:
             raise InvalidId(f"a {self._kind} id reads 'Family/Name-vN', such as {self._example()!r}, got {brief(id)}.")
         self._load_third_parties()
@@ -163,7 +164,7 @@ class Registry(Generic[T]):
         """
         entry = self.spec(id)
         build = entry.load()
-        settings = {**entry.kwargs, **kwargs}
+        settings = {**copy.deepcopy(entry.kwargs), **kwargs}
         check_settings(build, settings, entry.id)
         made = build(**settings)
         made.spec = EntrySpec(entry.id, entry.entry_point, settings, entry.description)
@@ -215,15 +216,14 @@ def check_settings(build: Callable[..., Any], settings: dict[str, Any], name: st
     Raises:
         UnknownSetting: If one is not a parameter, or a required one is missing.
     """
-    parameters = inspect.signature(build).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
+    signature = inspect.signature(build).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.values())
+    parameters = {key: p for key, p in signature.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     for key in settings:
-        if key not in parameters:
+        if key not in parameters and not takes_any:
             known = ", ".join(parameters) or "none"
             raise UnknownSetting(f"{name} has no setting {key!r}; settings: {known}.{did_you_mean(key, parameters)}")
-    missing = [key for key, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
-    if missing := [key for key in missing if key not in settings]:
+    if missing := [key for key, p in parameters.items() if p.default is p.empty and key not in settings]:
         raise UnknownSetting(f"{name} needs the setting {missing[0]!r}.")
 
 

@@ -26,11 +26,24 @@ class Bounds(NamedTuple):
         """Whether every coordinate is bounded on both sides."""
         return bool(torch.isfinite(self.low).all() and torch.isfinite(self.high).all())
 
+    def shrunk(self, margin: float) -> Bounds:
+        """Return the box shrunk by `margin` on every side; low is above high where it was not wide enough.
+
+        Shrunk by a few roundings more, so that a step of length `margin`, rounded, stays in this box.
+        """
+        if margin == 0.0:
+            return self
+        return Bounds(self.low + _padded(margin, self.low), self.high - _padded(margin, self.high))
+
     def project(self, x: Tensor, margin: float = 0.0) -> Tensor:
         """Return the nearest point of the box shrunk by `margin` on every side; `x` is `(..., d)`."""
-        if margin == 0.0:
-            return torch.clamp(x, self.low, self.high)
-        return torch.clamp(x, self.low + margin, self.high - margin)
+        return torch.clamp(x, *self.shrunk(margin))
+
+
+def _padded(margin: float, bound: Tensor) -> Tensor:
+    """Return the margin and four units in the last place of the numbers near a bound; only the margin at infinity."""
+    size = torch.where(torch.isfinite(bound), bound.abs() + margin, 0.0)
+    return margin + 4 * torch.finfo(bound.dtype).eps * size
 
 
 def make_space(
@@ -58,7 +71,11 @@ def make_space(
         raise InvalidSpace(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
     ends: list[np.ndarray] = []
     for label, bound in (("low", low), ("high", high)):
-        values = np.asarray(bound, dtype=name)
+        try:
+            with np.errstate(over="ignore"):  # what float32 cannot hold is no bound
+                values = np.asarray(bound, dtype=name)
+        except (TypeError, ValueError):
+            raise InvalidSpace(f"{label} must be a number or have shape ({dim},), got {brief(bound)}.") from None
         if values.shape not in ((), (dim,)):
             raise InvalidSpace(f"{label} must be a number or have shape ({dim},), got shape {values.shape}.")
         if np.isnan(values).any():
@@ -116,7 +133,7 @@ def check_start(x0: object, space: Box) -> Tensor:
         InvalidStart: If it is empty, of another shape, not floating point, not finite, or outside the bounds.
     """
     try:
-        x = x0.detach().clone() if isinstance(x0, Tensor) else torch.tensor(np.asarray(x0))
+        x = x0.detach().clone() if isinstance(x0, Tensor) else torch.from_numpy(np.array(x0, order="C"))
     except (TypeError, ValueError) as error:
         raise InvalidStart(f"x0 must be {space.shape[0]} numbers, got {brief(x0)}.") from error
     if x.shape != space.shape:

@@ -59,3 +59,10 @@ class Estimator(ABC):
 
         The base point is kept so far inside the bounds (Flaxman et al., SODA 2005, shrink the set likewise).
         """
+
+    def reach(self, context: int) -> float:
+        """Return how far, in any coordinate, a query may lie from the base point at all.
+
+        Every coordinate of the box must be more than twice as wide.
+        """
+        return self.margin(context)

@@ -102,6 +102,10 @@ class CGE(Estimator):
     def margin(self, context: int) -> float:
         return smoothing_at(self.mu, context) if self.difference == "central" else 0.0
 
+    @override
+    def reach(self, context: int) -> float:
+        return smoothing_at(self.mu, context)
+
     def _live(self, x: Tensor, alive: Tensor | None, context: int, seed: int) -> Tensor:
         count = len(x) if alive is None else len(alive)
         if self.subset is None or self.subset >= count:

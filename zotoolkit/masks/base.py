@@ -8,7 +8,11 @@ from torch import Tensor
 
 
 class Mask(ABC):
-    """Says which coordinates a gradient solver estimates and updates. A pure function of (iteration, seed)."""
+    """Says which coordinates a gradient solver estimates; a pure function of (iteration, seed).
+
+    The gradient is 0 in all others, so plain SGD leaves them where they are. What an optimiser does without a gradient
+    it does to them too: weight decay, and momentum from iterations in which they were alive (as DeepZero trains).
+    """
 
     @abstractmethod
     def alive(self, dim: int, iteration: int, seed: int) -> Tensor:

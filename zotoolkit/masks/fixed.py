@@ -26,8 +26,13 @@ class FixedMask(Mask):
     index: Tensor
 
     def __post_init__(self) -> None:
-        index = torch.as_tensor(self.index)
-        if index.ndim != 1 or index.is_floating_point() or not len(index):
+        try:
+            index = torch.as_tensor(self.index)
+        except (TypeError, ValueError, RuntimeError):
+            raise InvalidSetting(f"index must be (k,) integers, got {brief(self.index)}.") from None
+        if index.dtype == torch.bool:
+            raise InvalidSetting(f"index must be integers, got {brief(index)}; use mask.nonzero().flatten().")
+        if index.ndim != 1 or index.is_floating_point() or index.is_complex() or not len(index):
             raise InvalidSetting(f"index must be (k,) integers with k >= 1, got {brief(index)}.")
         index = index.to(torch.int64).cpu().sort().values
         if int(index[0]) < 0 or bool((index[1:] == index[:-1]).any()):

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import ParamsT
 
-from zotoolkit.checks import check_positive
-from zotoolkit.errors import InvalidSetting, brief
+from zotoolkit.checks import check_momentum, check_positive
 
 
 class SignSGD(torch.optim.Optimizer):
@@ -31,9 +30,7 @@ class SignSGD(torch.optim.Optimizer):
     """
 
     def __init__(self, params: ParamsT, lr: float = 1e-3, momentum: float = 0.0) -> None:
-        if not 0 <= momentum < 1:
-            raise InvalidSetting(f"momentum must be in [0, 1), got {brief(momentum)}.")
-        super().__init__(params, {"lr": check_positive(lr, "lr"), "momentum": momentum})
+        super().__init__(params, {"lr": check_positive(lr, "lr"), "momentum": check_momentum(momentum)})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from zotoolkit.errors import AskTellOrder, CheckpointMismatch, InvalidValues, brief
+from zotoolkit.errors import AskTellOrder, CheckpointMismatch, InvalidValues, SolverFinished, brief
 from zotoolkit.queries import QueryBatch
 from zotoolkit.seeding import check_seed
 from zotoolkit.spaces import Bounds, bounds_of, check_space, check_start
@@ -135,8 +136,11 @@ class Solver(ABC):
 
         Raises:
             AskTellOrder: If `reset` has not been called.
+            SolverFinished: If the solver has ended by itself.
         """
         self._check_ready("ask")
+        if self.finished:
+            raise SolverFinished(f"{self!r} has finished; recommend() returns its answer, reset() begins a new run.")
         if self._asked is None:
             self._asked = self._ask()
         return self._asked
@@ -187,7 +191,7 @@ class Solver(ABC):
             "seed": self.seed,
             "iteration": self.iteration,
             "finished": self.finished,
-            "state": self._state(),
+            "state": copy.deepcopy(self._state()),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -197,13 +201,15 @@ class Solver(ABC):
             CheckpointMismatch: If the state belongs to another solver or dimension.
         """
         self._check_ready("load_state_dict")
+        if missing := {"solver", "dim", "seed", "iteration", "finished", "state"} - set(state):
+            raise CheckpointMismatch(f"the state is not what state_dict returns: it lacks {sorted(missing)}.")
         for name, mine in (("solver", type(self).__name__), ("dim", self.dim)):
             if state[name] != mine:
                 raise CheckpointMismatch(f"the state is of {name} {state[name]!r}, this solver has {mine!r}.")
         self.seed, self._asked = state["seed"], None
         self._start()
         self.iteration, self.finished = state["iteration"], state["finished"]
-        self._load(state["state"])
+        self._load(copy.deepcopy(state["state"]))
 
     def _check_ready(self, call: str) -> None:
         if not self._ready:

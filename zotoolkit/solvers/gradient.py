@@ -93,7 +93,8 @@ class GradientSolver(Solver):
             "lr": float(self._optimizer.param_groups[0]["lr"]),
             "missing": float(estimate.missing),
         }
-        if bool(usable.any()) and torch.isfinite(estimate.gradient).all():
+        informed = not estimate.missing or bool(estimate.gradient.any())
+        if informed and torch.isfinite(estimate.gradient).all():
             self._x.grad = estimate.gradient.to(self._x)
             self._optimizer.step()
             self._x.grad = None
@@ -128,14 +129,14 @@ class GradientSolver(Solver):
             self._scheduler.step()
 
     def _project(self) -> None:
-        margin = self.estimator.margin(self.iteration)
-        low, high = self.bounds
-        narrow = torch.nonzero(high - low <= 2 * margin)
+        margin, reach = self.estimator.margin(self.iteration), self.estimator.reach(self.iteration)
+        room = self.bounds.shrunk(reach)
+        narrow = torch.nonzero(room.low > room.high)
         if len(narrow):
-            i = int(narrow[0])
+            i, (low, high) = int(narrow[0]), self.bounds
             raise InvalidSetting(
                 f"mu is too large for the bounds [{low[i].item():g}, {high[i].item():g}] of coordinate {i}: "
-                f"queries reach {margin:g} to either side; choose a smaller mu."
+                f"queries reach {reach:g} to either side; choose a smaller mu."
             )
         with torch.no_grad():
             self._x.copy_(self.bounds.project(self._x, margin))

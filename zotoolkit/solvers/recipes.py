@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from zotoolkit.checks import check_choice, check_count, check_positive
-from zotoolkit.errors import InvalidSetting, brief
+from zotoolkit.checks import check_choice, check_count, check_least, check_momentum, check_positive
+from zotoolkit.errors import InvalidSetting
 from zotoolkit.estimators import CGE, RGE, PowerDecay
 from zotoolkit.estimators.base import Difference
 from zotoolkit.masks import UniformMask
@@ -46,8 +46,8 @@ def _mask(keep: float | None, refresh: int) -> UniformMask | None:
 
 def _sgd(lr: float, momentum: float, weight_decay: float) -> OptimizerFactory:
     check_positive(lr, "lr")
-    if not 0 <= momentum < 1:
-        raise InvalidSetting(f"momentum must be in [0, 1), got {brief(momentum)}.")
+    check_momentum(momentum)
+    check_least(weight_decay, 0.0, "weight_decay")
     return functools.partial(torch.optim.SGD, lr=lr, momentum=momentum, weight_decay=weight_decay)
 
 
@@ -142,7 +142,7 @@ def sign_sgd(
 
     Source: Liu et al., signSGD via zeroth-order oracle, ICLR 2019.
     """
-    optimizer = functools.partial(SignSGD, lr=check_positive(lr, "lr"), momentum=momentum)
+    optimizer = functools.partial(SignSGD, lr=check_positive(lr, "lr"), momentum=check_momentum(momentum))
     return GradientSolver(RGE(mu, q, difference, law), optimizer, _schedule(schedule, iterations))
 
 
@@ -169,8 +169,7 @@ def spsa(
     Source: Spall, IEEE Trans. Aerospace and Electronic Systems 34(3), 1998.
     """
     check_positive(a, "a")
-    if stability < 0:
-        raise InvalidSetting(f"stability must be at least 0, got {brief(stability)}.")
+    check_least(stability, 0.0, "stability")
     check_positive(alpha, "alpha")
     estimator = RGE(PowerDecay(c, gamma), q, "central", "rademacher")
     gain: Callable[[int], float] = lambda k: 1 / (stability + k + 1) ** alpha  # noqa: E731

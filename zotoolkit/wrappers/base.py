@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
-from zotoolkit.errors import InvalidSetting, brief
+from zotoolkit.errors import CheckpointMismatch, InvalidSetting, brief
 from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.queries import CoordinateBatch, QueryBatch, SeededBatch
 from zotoolkit.status import StepInfo
@@ -58,10 +58,15 @@ class Wrapper(BlackBoxObjective):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "objective": self.objective.state_dict()}
+        return {**super().state_dict(), "wrapper": type(self).__name__, "objective": self.objective.state_dict()}
 
     @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if (wrapper := state.get("wrapper")) != type(self).__name__:
+            raise CheckpointMismatch(
+                f"the checkpoint has {wrapper or 'the bare objective'} where this run has {type(self).__name__}; "
+                "resume with the same wrappers in the same order."
+            )
         super().load_state_dict(state)
         self.objective.load_state_dict(state["objective"])
 

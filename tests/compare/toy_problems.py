@@ -1,0 +1,64 @@
+"""Problems for the tests of comparisons, registered by importing this file, as `--import FILE` does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+
+import zotoolkit
+from zotoolkit.seeding import torch_generator
+
+
+class Quadratic(zotoolkit.BlackBoxObjective):
+    """sum (x - 1)^2 from x0 = 3, with optional noise, slowness and mishaps.
+
+    Args:
+        dim: Number of coordinates.
+        noise: Standard deviation of the noise; above 0 only the truth is kept apart.
+        seconds: Slept in every batch.
+        truth: Whether the noise-free loss is known.
+        broken: Whether every query fails.
+        die_at: Context at which the process kills itself, once, as the marker tells.
+        marker: File that is made before that.
+    """
+
+    def __init__(
+        self,
+        dim: int = 3,
+        noise: float = 0.0,
+        seconds: float = 0.0,
+        truth: bool = True,
+        broken: bool = False,
+        die_at: int | None = None,
+        marker: str = "",
+    ) -> None:
+        super().__init__(zotoolkit.make_space(dim, -10, 10, dtype="float64"))
+        self.noise, self.seconds, self.truth, self.broken = noise, seconds, truth, broken
+        self.die_at, self.marker = die_at, marker
+        self.metadata = {"optimum": 0.0}
+
+    def start(self) -> torch.Tensor:
+        return torch.full((self.dim,), 3.0, dtype=torch.float64)
+
+    def evaluate(self, x: torch.Tensor, context: int) -> torch.Tensor:
+        if self.broken:
+            raise ValueError("this problem is broken")
+        if self.die_at is not None and context >= self.die_at and not Path(self.marker).exists():
+            Path(self.marker).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.seconds)
+        noise = torch.randn(1, generator=torch_generator(self.seed, context), dtype=x.dtype)
+        return ((x - 1) ** 2).sum(dim=1) + self.noise * noise
+
+    def noise_free(self, x: torch.Tensor) -> torch.Tensor | None:
+        return ((x - 1) ** 2).sum(dim=1) if self.truth else None
+
+    def metrics(self, x: torch.Tensor) -> dict[str, float]:
+        return {"distance": float((x - 1).norm())}
+
+
+zotoolkit.register("Toy/Quadratic-v0", Quadratic, description="a quadratic that can be slow, noisy, broken or deadly")
