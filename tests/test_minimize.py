@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 import zotoolkit
-from zotoolkit import BlackBoxObjective, Callback, CGE, GradientSolver, Reason, Result, Run, minimize
+from zotoolkit import CGE, BlackBoxObjective, Callback, GradientSolver, Reason, Result, Run, minimize
 from zotoolkit.checkpoint import FILE_NAME, has_checkpoint, load_state
 from zotoolkit.errors import (
     CheckpointExists,
@@ -246,6 +245,7 @@ def test_a_checkpoint_is_not_overwritten_by_a_new_run(tmp_path: Path) -> None:
         ({"solver": lambda: solver(q=3)}, "solver settings"),
         ({"objective": lambda: NoisyParabola(dim=8)}, "dimension 7, this run has dimension 8"),
         ({"objective": lambda: zotoolkit.from_callable(sum, dim=7)}, "problem 'NoisyParabola'"),
+        ({"objective": lambda: zotoolkit.TargetReached(NoisyParabola(), 0.0)}, "problem 'NoisyParabola', this run has"),
         ({"seed": 1}, "seed 0, this run has seed 1"),
         ({"x0": [0.5] * 7}, "another x0"),
         ({"callbacks": [zotoolkit.History()]}, "callbacks"),
@@ -360,7 +360,7 @@ zotoolkit.minimize(
 )
 """
     return subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=os.getcwd()
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
     )
 
 

@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from zotoolkit import dispatch
 from zotoolkit.checks import check_count
-from zotoolkit.errors import InvalidBatch, InvalidSetting, brief
+from zotoolkit.errors import CheckpointMismatch, InvalidBatch, InvalidSetting, brief
 from zotoolkit.queries import CoordinateBatch, QueryBatch, SeededBatch
 from zotoolkit.seeding import check_seed
 from zotoolkit.spaces import bounds_of, check_space, check_start, dtype_of
@@ -232,7 +232,15 @@ class BlackBoxObjective(ABC):
         return {"queries": self.queries, "costs_spent": dict(self.costs_spent)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned; call `reset` with the same seed first."""
+        """Take back what `state_dict` returned; call `reset` with the same seed first.
+
+        Raises:
+            CheckpointMismatch: If the state is of a run with other wrappers.
+        """
+        if wrapper := state.get("wrapper"):
+            raise CheckpointMismatch(
+                f"the checkpoint has {wrapper} where this run has the bare objective; resume with the same wrappers."
+            )
         self.queries = state["queries"]
         self.costs_spent = dict(state["costs_spent"])
 

@@ -86,6 +86,17 @@ def test_an_episode() -> None:
     assert told[0][4] == {"status": "OK", "queries": 1}
 
 
+def test_writing_into_an_observation_changes_nothing_inside() -> None:
+    env = GymEnvAdapter(parabola(), 10)
+    observation, _ = env.reset(seed=0)
+    for point in ([0.1, 0.0], [0.3, 0.0]):
+        for array in observation.values():
+            array[:] = 9
+        observation = env.step(np.array(point))[0]
+    assert observation["best_point"].tolist() == [0.1, 0.0]
+    assert observation["point"].tolist() == [0.3, 0.0]
+
+
 def test_the_target_ends_an_episode() -> None:
     env = GymEnvAdapter(parabola(), 10, target=0.05)
     env.reset(seed=0)

@@ -35,9 +35,12 @@ class Toy(gymnasium.Env[np.ndarray, Any]):
         self.observation_space = observation_space or spaces.Box(-1.0, 1.0, (2,), np.float64)
         self.breaks = breaks
         self.actions: list[Any] = []
+        self.broken = False
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
+        if self.broken:
+            raise RuntimeError("still broken")
         self.secret = float(self.np_random.uniform(-1, 1))
         self.steps = 0
         return self.observation_space.sample() * 0, {}
@@ -45,6 +48,7 @@ class Toy(gymnasium.Env[np.ndarray, Any]):
     def step(self, action: Any) -> Any:
         self.actions.append(action)
         if self.breaks and float(np.sum(action)) > 5:
+            self.broken = True  # for good
             raise RuntimeError("the arm broke")
         self.steps += 1
         return self.observation_space.sample() * 0, float(self.secret + np.sum(action)), False, self.steps == 3, {}
@@ -182,10 +186,10 @@ def test_an_episode_without_end_is_cut_off() -> None:
 def test_an_environment_that_breaks_costs_one_query(parallel: int) -> None:
     space = spaces.Box(-10.0, 10.0, (1,))
     objective = from_env(lambda: Toy(space, breaks=True), lambda w, o: w, dim=1, episodes=2, parallel=parallel)
-    values, _, _, info = objective.step(DenseBatch.at(torch.tensor([[0.0], [7.0], [1.0]])))
-    assert info["status"].tolist() == [0, Status.FAILED, 0]
+    values, _, _, info = objective.step(DenseBatch.at(torch.tensor([[0.0], [7.0], [1.0], [2.0]])))
+    assert info["status"].tolist() == [0, Status.FAILED, 0, 0]
     assert info["errors"] == {1: "RuntimeError: the arm broke"}
-    assert values.isnan().tolist() == [False, True, False]
+    assert values.isnan().tolist() == [False, True, False, False]
     assert float(values[0] - values[2]) == pytest.approx(3.0)
 
 

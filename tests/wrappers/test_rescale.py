@@ -109,15 +109,22 @@ def test_only_live_coordinates_need_the_same_width(uneven: Any, batches: Any) ->
     assert [path for path, _ in uneven.seen] == ["seeded", "dense"]
 
 
-def test_other_seeded_batches_are_written_out_a_chunk_at_a_time(uneven: Any, batches: Any) -> None:
+def test_other_seeded_batches_are_written_out_a_chunk_at_a_time(
+    uneven: Any, batches: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    points = SeededBatch.points
+    monkeypatch.setattr(SeededBatch, "points", lambda self: written.append(len(self)) or points(self))
     objective = RescaleSpace(uneven)
     batch = batches["seeded"](7)
     whole = objective.step(batch)[0]
     torch.testing.assert_close(whole, uneven.loss(objective.inward(batch.points()), 3))
     uneven.seen.clear()
+    written.clear()
     objective.limit_chunk(3)
     assert torch.equal(objective.step(batch)[0], whole)
     assert uneven.seen == [("dense", 3), ("dense", 3), ("dense", 1)]
+    assert written == [3, 3, 1]
 
 
 def test_evaluate_sees_this_space(uneven: Any, batches: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from zotoolkit import BudgetLimit, DenseBatch, Retry, Status, TargetReached, from_callable
+from zotoolkit import BlackBoxObjective, BudgetLimit, DenseBatch, Retry, Status, TargetReached, make_space
 from zotoolkit.errors import InvalidSetting
 from zotoolkit.wrappers import retry
 
@@ -44,15 +44,18 @@ def test_the_last_attempt_speaks(spy: Any, batches: Any) -> None:
 
 
 def test_a_first_attempt_that_failed_throughout_narrows_no_dtype() -> None:
-    answers = iter([RuntimeError("busy"), 1 / 3])
+    class Flaky(BlackBoxObjective):
+        """Answers in float64 to points in float32, the second time."""
 
-    def flaky(x: Any) -> float:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        calls = 0
 
-    objective = Retry(from_callable(flaky, dim=1, dtype="float32"), 2)
+        def evaluate(self, x: torch.Tensor, context: int) -> torch.Tensor:
+            self.calls += 1
+            if self.calls == 1:
+                raise RuntimeError("busy")
+            return torch.full((len(x),), 1 / 3, dtype=torch.float64)
+
+    objective = Retry(Flaky(make_space(1)), 2)
     assert objective.step(DenseBatch.at(torch.zeros(1, 1)))[0].item() == 1 / 3
 
 

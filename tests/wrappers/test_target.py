@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from zotoolkit import BudgetLimit, DenseBatch, TargetReached, from_callable
-from zotoolkit.errors import InvalidSetting
+from zotoolkit.errors import CheckpointMismatch, InvalidSetting
 
 
 def at(*values: float) -> DenseBatch:
@@ -51,3 +51,10 @@ def test_skipped_queries_do_not_count() -> None:
 def test_a_wrong_target(target: Any) -> None:
     with pytest.raises(InvalidSetting, match="target must be a finite number, got"):
         TargetReached(from_callable(first, dim=1), target)
+
+
+def test_a_checkpoint_of_a_wrapped_run_is_not_resumed_without_the_wrapper() -> None:
+    objective = from_callable(lambda x: 0.0, dim=2)
+    state = TargetReached(objective, target=1.0).state_dict()
+    with pytest.raises(CheckpointMismatch, match="has TargetReached where this run has the bare objective"):
+        objective.load_state_dict(state)

@@ -67,7 +67,7 @@ class Wrapper(BlackBoxObjective):
                 f"the checkpoint has {wrapper or 'the bare objective'} where this run has {type(self).__name__}; "
                 "resume with the same wrappers in the same order."
             )
-        super().load_state_dict(state)
+        super().load_state_dict({name: value for name, value in state.items() if name != "wrapper"})
         self.objective.load_state_dict(state["objective"])
 
     @override

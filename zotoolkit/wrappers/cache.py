@@ -56,7 +56,8 @@ class Cache(Wrapper):
             raise InvalidSetting(f"ignore_context must be True or False, got {brief(ignore_context)}.")
         self.ignore_context = ignore_context
         self.hits = 0
-        self._answers: OrderedDict[_Key, Tensor] = OrderedDict()
+        self._answers: OrderedDict[_Key, float] = OrderedDict()
+        self._dtype = self.dtype  # of the losses; a float holds either kind exactly
 
     @override
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
@@ -69,7 +70,7 @@ class Cache(Wrapper):
     def state_dict(self) -> dict[str, Any]:
         # With its answers: a resumed run spends as many queries as one that was never interrupted.
         keys = torch.tensor(list(self._answers), dtype=torch.int64).reshape(-1, 3)
-        values = torch.stack(list(self._answers.values())) if self._answers else torch.empty(0)
+        values = torch.tensor(list(self._answers.values()), dtype=self._dtype)
         return {**super().state_dict(), "hits": self.hits, "keys": keys, "values": values}
 
     @override
@@ -77,7 +78,8 @@ class Cache(Wrapper):
         super().load_state_dict(state)
         self.hits = state["hits"]
         keys = [(context, a, b) for context, a, b in state["keys"].tolist()]
-        self._answers = OrderedDict(zip(keys, state["values"].cpu().unbind(), strict=True))
+        self._dtype = state["values"].dtype
+        self._answers = OrderedDict(zip(keys, state["values"].tolist(), strict=True))
 
     @override
     def _answer(self, batch: QueryBatch) -> tuple[Tensor, bool, bool, StepInfo]:
@@ -105,7 +107,7 @@ class Cache(Wrapper):
         known = {row: self._answers[key] for row, key in enumerate(keys) if key not in first}
         if known:
             rows = torch.tensor(list(known), dtype=torch.int64)
-            answers = torch.stack(list(known.values())).to(values.device)
+            answers = torch.tensor(list(known.values()), dtype=self._dtype, device=values.device)
             status = torch.where(torch.isfinite(answers).cpu(), int(Status.OK), int(Status.NON_FINITE))
             recalled = StepInfo(status=status.to(torch.uint8), errors={}, queries=0, costs={})
             values, info = splice(values, info, rows, answers, recalled)
@@ -121,11 +123,12 @@ class Cache(Wrapper):
 
     def _remember(self, keys: list[_Key], first: dict[_Key, int], values: Tensor, info: StepInfo) -> None:
         status = info["status"].tolist()
-        values = values.detach().cpu()
+        self._dtype = torch.promote_types(self._dtype, values.dtype)
+        losses = values.tolist()
         for row, key in enumerate(keys):
             if key in self._answers:
                 self._answers.move_to_end(key)
             elif first[key] == row and status[row] in (Status.OK, Status.NON_FINITE):
-                self._answers[key] = values[row].clone()
+                self._answers[key] = losses[row]
         while len(self._answers) > self.size:
             self._answers.popitem(last=False)

@@ -66,17 +66,13 @@ class RescaleSpace(Wrapper):
 
     def inward(self, x: Tensor) -> Tensor:
         """Return the wrapped objective's coordinates of `(..., d)` points of this space."""
-        inner = torch.lerp(self._inner.low, self._inner.high, (x - self.low) / (self.high - self.low))
-        # Rounding moves no point of the box out of the box; a point outside stays outside.
-        inside = (x >= self.low) & (x <= self.high)
-        return torch.where(inside, self._inner.project(inner), inner)
+        # lerp counts from the nearer end, so bounds map onto bounds exactly and rounding leads no point out of the box.
+        return torch.lerp(self._inner.low, self._inner.high, (x - self.low) / (self.high - self.low))
 
     def outward(self, x: Tensor) -> Tensor:
         """Return this space's coordinates of `(..., d)` points of the wrapped objective's."""
         share = (x - self._inner.low) / (self._inner.high - self._inner.low)
-        outer = torch.lerp(torch.full_like(share, self.low), torch.full_like(share, self.high), share)
-        inside = (x >= self._inner.low) & (x <= self._inner.high)
-        return torch.where(inside, outer.clamp(self.low, self.high), outer)
+        return torch.lerp(torch.full_like(share, self.low), torch.full_like(share, self.high), share)
 
     @override
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
