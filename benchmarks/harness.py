@@ -95,13 +95,20 @@ class Report:
         rows: The comparisons.
         settings: What was measured, in words and numbers.
         several: Whether the rows have goals of their own: the headline is then the worst shortfall against 1.
+        missing: What belongs to the benchmark but could not be measured; the goal then counts as missed.
         notes: What a reader should know.
     """
 
     rows: list[Row]
     settings: dict[str, Any]
     several: bool = False
+    missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def met(self) -> bool:
+        """Whether every row that has a goal meets it and none is missing."""
+        return not self.missing and all(row.shortfall <= 1 for row in self.rows)
 
     def headline(self) -> tuple[float, str]:
         """Return the ratio and the goal of the last line: of the row that is furthest from its goal."""
@@ -144,6 +151,8 @@ def print_table(report: Report) -> None:
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     for line in lines:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+    for label in report.missing:
+        print(f"NOT MEASURED: {label}")
     for note in report.notes:
         print(f"note: {note}")
 
@@ -158,7 +167,8 @@ def write_json(name: str, report: Report, options: Options, folder: Path) -> Pat
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "ratio": ratio,
         "goal": goal,
-        "met": all(row.shortfall <= 1 for row in report.rows),
+        "met": report.met,
+        "missing": report.missing,
         "settings": report.settings,
         "rows": [row.as_dict() for row in report.rows],
         "notes": report.notes,

@@ -61,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         harness.print_table(report)
         print(f"written to {harness.write_json(name, report, options, given.out)}")
         ratio, goal = report.headline()
-        print(f"{name} ratio={ratio:.3g} goal={goal}", flush=True)
+        incomplete = f" incomplete={len(report.missing)}" if report.missing else ""
+        print(f"{name} ratio={ratio:.3g} goal={goal}{incomplete}", flush=True)
     return 0
 
 

@@ -27,13 +27,13 @@ def run(options: Options) -> Report:
     torch.set_num_threads(1)
     dim, count = (1000, 50) if options.quick else (10_000, 1000)
     rows = [_rge(law, dim, count, options) for law in ("normal", "rademacher")]
-    notes: list[str] = []
+    missing: list[str] = []
     for name in NEVERGRAD[:1] if options.quick else NEVERGRAD:
         try:
             rows.append(_nevergrad(name, dim, count, options))
         except UnknownId:
-            notes.append(f"Nevergrad/{name}-v0 is not registered: NOT MEASURED")
-    return Report(rows, {"d": dim, "queries": count, "threads": 1, "dtype": "float32"}, several=True, notes=notes)
+            missing.append(f"Nevergrad/{name}-v0 is not registered")
+    return Report(rows, {"d": dim, "queries": count, "threads": 1, "dtype": "float32"}, several=True, missing=missing)
 
 
 def _rge(law: str, dim: int, count: int, options: Options) -> Row:
@@ -57,7 +57,7 @@ def _nevergrad(name: str, dim: int, count: int, options: Options) -> Row:
     import nevergrad
     import numpy as np
 
-    solver = zotoolkit.make_solver(f"Nevergrad/{name}-v0", num_workers=count)
+    solver = zotoolkit.make_solver(f"Nevergrad/{name}-v0", batch_size=count)
     x0 = torch.zeros(dim)
     solver.reset(zotoolkit.make_space(dim), x0)
     values = torch.rand(count, generator=torch.Generator().manual_seed(0))

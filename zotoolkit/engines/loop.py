@@ -32,9 +32,9 @@ class LoopEngine(Engine):
     def dense(self, points: Tensor, inputs: Inputs, target: Any, seed: int = 0) -> Tensor:
         arguments = inputs if isinstance(inputs, tuple) else (inputs,)
         losses: list[Tensor] = []
-        with torch.no_grad():
+        with torch.no_grad(), seeded_randomness(seed, points.device):
             for point in points:
-                with seeded_randomness(seed, point.device):
-                    output = functional_call(self.module, self.layout.unflatten(point), arguments)
+                torch.random.manual_seed(seed)
+                output = functional_call(self.module, self.layout.unflatten(point), arguments)
                 losses.append(self.scalar_loss(output, target))
         return torch.stack(losses) if losses else points.new_empty(0)

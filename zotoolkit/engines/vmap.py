@@ -7,7 +7,8 @@ enough to fill a GPU.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,8 @@ from zotoolkit.engines.base import Engine, Inputs, Loss, seeded_randomness
 from zotoolkit.engines.rewrites import BatchFriendly
 from zotoolkit.errors import InvalidSetting
 
+# A batched pass costs about as much as so many plain ones before its first candidate.
+_FEW = 3
 _CHUNK_BYTES_CPU = 8 << 20
 _CHUNK_BYTES_GPU = 1 << 30
 
@@ -68,13 +71,26 @@ class VmapEngine(Engine):
             return self.scalar_loss(functional_call(self.module, parameters, arguments), target)
 
         batched = vmap(loss_of, randomness=self._randomness)
-        losses: list[Tensor] = []
+
+        def answer(part: Tensor) -> Tensor:
+            with self._context(seed, part.device):
+                # Random layers fill their masks in memory order, which batching may change: those always run batched.
+                if len(part) <= _FEW and self._randomness == "error":
+                    return torch.stack([loss_of(self.layout.unflatten(point)) for point in part])
+                return self._guarded(batched, self.layout.unflatten(part))
+
+        if not len(points):
+            return points.new_empty(0)
         with torch.no_grad():
-            for part in points.split(self._candidates(points, arguments)) if len(points) else ():
-                draws = seeded_randomness(seed, part.device) if self._randomness == "same" else nullcontext()
-                with draws, BatchFriendly() if self._rewrites else nullcontext():
-                    losses.append(self._guarded(batched, self.layout.unflatten(part)))
-        return torch.cat(losses) if losses else points.new_empty(0)
+            size = self._candidates(points, arguments, batched)
+            return torch.cat([answer(part) for part in points.split(size)])
+
+    @contextmanager
+    def _context(self, seed: int, device: torch.device) -> Iterator[None]:
+        """Set what a pass runs under: random draws of the seed, and kernels that batch well."""
+        draws = seeded_randomness(seed, device) if self._randomness == "same" else nullcontext()
+        with draws, BatchFriendly() if self._rewrites else nullcontext():
+            yield
 
     def _guarded(self, batched: Any, parameters: dict[str, Tensor]) -> Tensor:
         """Call the batched loss; say in a sentence what vmap has against the module.
@@ -98,18 +114,21 @@ class VmapEngine(Engine):
                 ) from error
             raise
 
-    def _candidates(self, points: Tensor, arguments: tuple[Tensor, ...]) -> int:
+    def _candidates(self, points: Tensor, arguments: tuple[Tensor, ...], batched: Any) -> int:
         """Return how many candidates run in one pass."""
-        if self._chunk is not None:
-            return self._chunk
         shapes = tuple(argument.shape for argument in arguments)
         if shapes not in self._activation_bytes:
-            self._activation_bytes[shapes] = self._measure(points[0], arguments)
+            self._activation_bytes[shapes] = self._measure(points[:1], batched)
+        if self._chunk is not None:
+            return self._chunk
         each = self._activation_bytes[shapes] + points.shape[1] * points.element_size()
         return max(1, (_CHUNK_BYTES_GPU if points.is_cuda else _CHUNK_BYTES_CPU) // each)
 
-    def _measure(self, point: Tensor, arguments: tuple[Tensor, ...]) -> int:
-        """Return the bytes of all layers' outputs in one candidate's forward pass."""
+    def _measure(self, point: Tensor, batched: Any) -> int:
+        """Return the bytes of all layers' outputs in one candidate's pass.
+
+        The pass is batched, so that a network that vmap refuses is refused however few candidates are asked for.
+        """
         total = 0
 
         def add(_: nn.Module, __: Any, output: Any) -> None:
@@ -120,8 +139,8 @@ class VmapEngine(Engine):
         leaves = [part for part in self.module.modules() if not any(part.children())]
         handles = [leaf.register_forward_hook(add) for leaf in leaves]
         try:
-            with seeded_randomness(0, point.device):
-                functional_call(self.module, self.layout.unflatten(point), arguments)
+            with self._context(0, point.device):
+                self._guarded(batched, self.layout.unflatten(point))
         finally:
             for handle in handles:
                 handle.remove()
