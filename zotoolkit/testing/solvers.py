@@ -276,7 +276,7 @@ def _same_state(a: object, b: object) -> bool:
         return a.keys() == b.keys() and all(_same_state(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(_same_state(x, y) for x, y in zip(a, b, strict=True))
-    return bool(a == b) or (a != a and b != b)
+    return bool(a == b) or (bool(a != a) and bool(b != b))
 
 
 def _global_states() -> tuple[object, ...]:
