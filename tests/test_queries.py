@@ -183,7 +183,7 @@ kind, *calls = sys.argv[1:]
 def make(q, d):
     base, scale = torch.zeros(d), torch.ones(q)
     if kind == "dense":
-        return DenseBatch(base=base, scale=scale, directions=torch.ones(q, d))
+        return DenseBatch(base=base, scale=scale, directions=torch.zeros(q, d))
     if kind == "coordinate":
         return CoordinateBatch(base=base, scale=scale, index=torch.arange(q) % d)
     alive = torch.arange(d // 2) * 2 if kind.endswith(" alive") else None

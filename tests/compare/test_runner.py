@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from zotoolkit.compare.results import load_results
 from zotoolkit.compare.runner import run_comparison
 from zotoolkit.compare.specification import Comparison
 from zotoolkit.compare.suites import suite, suite_names
+from zotoolkit.compare.worker import _Log
 from zotoolkit.errors import (
     CheckpointDamaged,
     CheckpointMismatch,
@@ -98,7 +101,8 @@ def test_another_comparison_in_the_same_folder_is_refused(finished: Path) -> Non
         run_comparison(comparison(budget=300), finished)
     with pytest.raises(CheckpointMismatch, match="with ZO/SGD-RGE-v0"):
         run_comparison(comparison(solvers=["CGE=ZO/SGD-CGE", "ZO/SPSA", "ZO/SGD-RGE"]), finished)
-    assert run_comparison(comparison(title="a title changes nothing"), finished).finished == 4
+    assert run_comparison(comparison(title="a title may change"), finished).finished == 4
+    assert load_results(finished).comparison.title == "a title may change"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
@@ -147,6 +151,19 @@ def test_a_damaged_header_is_said(finished: Path) -> None:
     path.write_text(whole.replace('"format": 1', '"format": 99'))
     with pytest.raises(CheckpointVersion, match="format 99"):
         run_comparison(comparison(), finished)
+
+
+def test_a_log_whose_folder_was_removed_is_no_error(tmp_path: Path) -> None:
+    folder = tmp_path / "cell"
+    with _Log(folder / "log.txt"):
+        shutil.rmtree(folder)
+
+
+def test_only_a_log_with_something_in_it_stays(tmp_path: Path) -> None:
+    for text in ("", "a line\n"):
+        with _Log(tmp_path / "log.txt"):
+            os.write(2, text.encode())
+        assert (tmp_path / "log.txt").exists() == bool(text)
 
 
 def test_a_cell_says_what_it_is(tmp_path: Path) -> None:

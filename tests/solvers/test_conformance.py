@@ -12,7 +12,7 @@ from zotoolkit.solvers.base import Solver
 from zotoolkit.solvers.scipy_solver import METHODS
 from zotoolkit.testing import SolverConformance
 
-_BOX = {name for name, method in METHODS.items() if method.box}
+_BOX = {f"SciPy/{name}-v0" for name, method in METHODS.items() if method.box}
 _RANDOM_SCIPY = {"differential_evolution", "dual_annealing", "basinhopping"}
 
 # Of every kind that nevergrad has: sequential and parallel, populations, one-shot designs, surrogates, competence maps,
@@ -48,15 +48,18 @@ _ATTRIBUTES: dict[str, dict[str, Any]] = {
     "ZO/SGD-CGE-v0": {"stochastic": False},
     "ZO/Adam-CGE-v0": {"stochastic": False},
     "Search/Pattern-v0": {"stochastic": False},
-    **{
-        f"SciPy/{name}-v0": {"stochastic": name in _RANDOM_SCIPY, "spaces": ("box",) if name in _BOX else None}
-        for name in METHODS
-    },
+    **{f"SciPy/{name}-v0": {"stochastic": name in _RANDOM_SCIPY} for name in METHODS},
     # One query at a time needs more of them to see chance at work.
-    "SciPy/dual_annealing-v0": {"spaces": ("box",), "iterations": 20},
+    "SciPy/dual_annealing-v0": {"iterations": 20},
     "SciPy/basinhopping-v0": {"iterations": 30},
     "Nevergrad/Powell-v0": {"stochastic": False, "iterations": 20},
-    "Nevergrad/NGOpt-v0": {"stochastic": False, "iterations": 20},
+    "Nevergrad/NGOpt-v0": {"stochastic": False, "iterations": 20, "progress_budget": 100},
+    "Nevergrad/MetaModel-v0": {"iterations": 4, "progress_budget": 100},
+    "Nevergrad/Portfolio-v0": {"progress_budget": 100},
+    # In so few dimensions the scrambling has nothing to scramble.
+    "Nevergrad/ScrHammersleySearch-v0": {"stochastic": False},
+    "Nevergrad/MetaRecentering-v0": {"stochastic": False},
+    "Nevergrad/SPSA-v0": {"share": 0.9999},  # nevergrad fixes its learning rate at 1e-5
 }
 
 
@@ -64,7 +67,9 @@ def _suite(id: str) -> type[SolverConformance]:
     def make_solver(self: SolverConformance) -> Solver:
         return zotoolkit.make_solver(id, **_SETTINGS.get(id, {}))
 
-    attributes = {name: value for name, value in _ATTRIBUTES.get(id, {}).items() if value is not None}
+    attributes = dict(_ATTRIBUTES.get(id, {}))
+    if id in _BOX:
+        attributes["cases"] = (("box", "float64"), ("box", "float32"))
     name = "Test_" + "".join(c if c.isalnum() else "_" for c in id)
     return type(name, (SolverConformance,), {"make_solver": make_solver, "__module__": __name__, **attributes})
 

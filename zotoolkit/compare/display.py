@@ -49,10 +49,11 @@ class Display:
                 self._bar.total -= queries
         self._advance(place, queries)
 
-    def done(self, place: Place, value: float | None) -> None:
-        """Count a cell as done."""
+    def done(self, place: Place, queries: int, value: float | None) -> None:
+        """Count a cell as done, after so many queries and with this final loss."""
         self._done += 1
-        self._advance(place, self._budget)
+        self._advance(place, queries)
+        self._settle(place)
         took = time.monotonic() - self._begun.get(place.name, time.monotonic())
         loss = "no loss" if value is None else f"{value:.6g}"
         self._say(f"[{self._done}/{self._cells}] {place.name}: {loss} ({took:.1f} s)", always=False)
@@ -60,7 +61,7 @@ class Display:
     def failed(self, place: Place, message: str) -> None:
         """Report a cell that failed; shown even where nothing else is."""
         self._failed += 1
-        self._advance(place, self._budget)
+        self._settle(place)
         first = message.strip().splitlines()[0] if message.strip() else "no message"
         self._say(f"failed: {place.name}: {first}", always=True)
 
@@ -77,8 +78,13 @@ class Display:
         since = queries - self._spent.get(place.name, 0)
         self._spent[place.name] = queries
         if self._bar is not None and since > 0:
-            self._bar.set_description(self._count(), refresh=False)
             self._bar.update(since)
+
+    def _settle(self, place: Place) -> None:
+        """Take what a cell that has ended will not spend any more out of what is left to do."""
+        if self._bar is not None:
+            self._bar.total -= self._budget - self._spent.get(place.name, 0)
+            self._bar.set_description(self._count())
 
     def _count(self) -> str:
         failed = f", {self._failed} failed" if self._failed else ""

@@ -131,7 +131,7 @@ def _row(row: Mapping[Any, Any], metrics: Sequence[str]) -> dict[str, Any]:
         "seeds": int(row["seeds"]),
         "median": text.loss(float(row["median"])) if ran else "no run",
         "interval": text.interval(row) if row["seeds"] > 1 else "",
-        "metrics": [f"{float(row[metric]):.4g}" if math.isfinite(row[metric]) else "" for metric in metrics],
+        "metrics": [text.metric(float(row[metric])) for metric in metrics],
         "rank": "" if math.isnan(row["rank"]) else f"{row['rank']:.1f}",
         "queries": text.count(float(row["queries"])),
         "forwards": text.count(float(row["forward_equivalents"])),

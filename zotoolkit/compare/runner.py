@@ -93,6 +93,9 @@ def run_comparison(
         todo = [place for place in everything if not place.finished]
         if todo or not (folder / COMPARISON_FILE).is_file():
             write_json(folder / COMPARISON_FILE, _header(comparison, facts, jobs, command))
+        else:
+            header = read_comparison(folder)[1] | {"comparison": comparison.to_dict()}  # the title may be another
+            write_json(folder / COMPARISON_FILE, header)
         interrupted = False
         if todo:
             display = Display(len(everything), len(todo), comparison.budget, progress)
@@ -150,8 +153,8 @@ def _take(event: Event, display: Display) -> None:
     elif event.kind == "done":
         (place.folder / ERROR_FILE).unlink(missing_ok=True)
         result = store.read_result(place.folder)
-        value = result.get("noise_free_best")
-        display.done(place, result.get("best_value") if value is None else value)
+        value = result["best_value"] if result["noise_free_best"] is None else result["noise_free_best"]
+        display.done(place, result["queries"], value)
     elif event.kind == "failed":
         with contextlib.suppress(ResultsUnwritable):  # the failure itself may be a full disk
             write_json(place.folder / ERROR_FILE, event.error)

@@ -19,14 +19,16 @@ def loss(value: float) -> str:
     """Return a loss with four significant digits.
 
     Example:
-        >>> [loss(value) for value in (0.123456, 3.2e-7, 12345.6, float("inf"))]
-        ['0.1235', '3.200e-07', '12350', 'none']
+        >>> [loss(value) for value in (0.25, 3.2e-7, 12345.6, 0.0, float("inf"))]
+        ['0.2500', '3.200e-07', '12350', '0', 'none']
     """
     if not math.isfinite(value):
         return "none"
     if value != 0 and not 1e-3 <= abs(value) < 1e6:
         return f"{value:.3e}"
-    return f"{value:.4g}" if abs(value) < 1e4 else f"{float(f'{value:.4g}'):.0f}"
+    if value == 0 or abs(value) >= 1e4:
+        return f"{float(f'{value:.4g}'):.0f}"
+    return f"{value:#.4g}".rstrip(".")
 
 
 def count(value: float) -> str:
@@ -52,6 +54,11 @@ def seconds(value: float) -> str:
 def interval(row: Mapping[Any, Any]) -> str:
     """Return a table row's interval."""
     return f"[{loss(float(row['low']))}, {loss(float(row['high']))}]"
+
+
+def metric(value: float) -> str:
+    """Return a metric; nothing where it is not known."""
+    return "" if math.isnan(value) else loss(value)
 
 
 def metric_name(column: str) -> str:
@@ -85,7 +92,7 @@ def final_text(results: Results) -> str:
                 lines.append([name, "no run", *[""] * (len(heading) - 2)])
                 continue
             cells = [loss(float(row["median"])), interval(row)]
-            cells += [f"{float(row[column]):.4g}" for column in mine]
+            cells += [metric(float(row[column])) for column in mine]
             cells += ["" if math.isnan(row["rank"]) else f"{row['rank']:.1f}", str(row["seeds"]), count(row["queries"])]
             cells += [count(row["forward_equivalents"])] * forwards + [seconds(row["seconds"])]
             lines.append([name, *cells])

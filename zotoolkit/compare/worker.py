@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -124,5 +125,6 @@ class _Log:
         for number, saved in enumerate(self._saved, start=1):
             os.dup2(saved, number)
             os.close(saved)
-        if self._path.stat().st_size == 0:
-            self._path.unlink()
+        with contextlib.suppress(OSError):  # the folder may have been removed meanwhile, which is no error of the cell
+            if self._path.stat().st_size == 0:
+                self._path.unlink()

@@ -37,7 +37,8 @@ _MAKE, _ASK, _TELL, _RECOMMEND = range(4)
 class NevergradSolver(ReplayedSolver):
     """Asks a nevergrad optimiser.
 
-    An optimiser that converges before the budget goes on with random points, as it does in nevergrad.
+    An optimiser that converges before the budget goes on with random points, as it does in nevergrad. A one-shot
+    design, which has as many points as the budget, finishes with the last of them.
 
     Args:
         name: In `nevergrad.optimizers.registry`, such as "OnePlusOne".
@@ -73,7 +74,6 @@ class NevergradSolver(ReplayedSolver):
         self.sigma = None if sigma is None else check_positive(sigma, "sigma")
         self.budget = None if budget is None else check_count(budget, "budget")
         self._calls = NevergradCalls()
-        self._optimizer: Any = None
 
     @property
     @override
@@ -82,15 +82,13 @@ class NevergradSolver(ReplayedSolver):
 
     @override
     def _open(self) -> None:
-        self.close()
         self._calls = NevergradCalls()
+        self._optimizer: Any = None
         self._candidates: list[Any] = []
         self._size = self.num_workers
 
     @override
-    def close(self) -> None:
-        """End the threads of optimisers that nevergrad takes over from other packages."""
-        self._optimizer = None
+    def _release(self) -> None:
         self._calls.close()
 
     @override
@@ -113,6 +111,8 @@ class NevergradSolver(ReplayedSolver):
             for candidate, loss in zip(self._candidates, losses.tolist(), strict=True):
                 self._optimizer.tell(candidate, loss)
         self._candidates = []
+        told = sum(len(part) for part in self._values)
+        self.finished = self._configured.one_shot and self._budget is not None and told >= self._budget
 
     @override
     def recommend(self) -> Tensor:
@@ -193,7 +193,7 @@ class NevergradSolver(ReplayedSolver):
             )
             raise SolverFailed(
                 f"nevergrad's {self.name} failed in {verb} at iteration {self.iteration} (d={self.dim}, "
-                f"num_workers={self.num_workers}, budget={self._budget}): {type(error).__name__}: {error}.{hint}"
+                f"num_workers={self.num_workers}, budget={self._budget}): {error!r}.{hint}"
             ) from error
 
 

@@ -32,7 +32,7 @@ _UNKNOWN = 1e20
 class ReplayedSolver(Solver):
     """Remembers what it was told and resumes by replaying it.
 
-    A subclass writes `_open`, `_query`, `_take` and `_library`. All of them must be deterministic.
+    A subclass writes `_open`, `_query`, `_take`, `_release` and `_library`, all of them deterministic.
 
     Attributes:
         planned: Queries the run means to spend, as `plan` was told; None if it was not.
@@ -48,7 +48,7 @@ class ReplayedSolver(Solver):
 
     @abstractmethod
     def _open(self) -> None:
-        """Drop the optimiser of the run before, if there is one; the new one is made at the first `_query`."""
+        """Set the state for a new run; the optimiser is made at the first `_query`, when `planned` is known."""
 
     @abstractmethod
     def _query(self) -> QueryBatch:
@@ -57,6 +57,9 @@ class ReplayedSolver(Solver):
     @abstractmethod
     def _take(self, batch: QueryBatch, losses: np.ndarray, usable: np.ndarray) -> None:
         """Tell the optimiser `(q,)` float64 losses, all finite: the penalty where `(q,)` usable is False."""
+
+    def _release(self) -> None:
+        """End what the optimiser keeps running, such as threads; called again and again."""
 
     @property
     @abstractmethod
@@ -86,10 +89,20 @@ class ReplayedSolver(Solver):
         self._values: list[np.ndarray] = []
         self._usable: list[np.ndarray] = []
         self._checksum = 0
+        self._release()
+        self._closed = False
         self._open()
 
     @override
+    def close(self) -> None:
+        """End the optimiser's threads, if it has any; the recommendation stays."""
+        self._closed = True
+        self._release()
+
+    @override
     def _ask(self) -> QueryBatch:
+        if self._closed:
+            raise AskTellOrder(f"{self!r} was closed; reset(space, x0) begins a new run.")
         return self._query()
 
     @override

@@ -17,12 +17,13 @@ Source: Virtanen et al., SciPy 1.0, Nature Methods 17, 2020; each method's own s
 from __future__ import annotations
 
 import contextlib
+import copy
+import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import scipy
@@ -124,7 +125,7 @@ class ScipySolver(ReplayedSolver):
         self.mu = None if mu is None else check_positive(mu, "mu")
         if options is not None and not isinstance(options, dict):
             raise InvalidSetting(f"options must be a dict such as {{'maxiter': 100}}, got {brief(options)}.")
-        self.options = dict(options or {})
+        self.options = copy.deepcopy(options or {})
         self._check_options()
         self._coroutine: Coroutine[_Question, Any] | None = None
 
@@ -135,7 +136,6 @@ class ScipySolver(ReplayedSolver):
 
     @override
     def _open(self) -> None:
-        self.close()
         self.message = ""
         self._question: _Question | None = None
         self._estimator = CGE(self._step())
@@ -147,8 +147,7 @@ class ScipySolver(ReplayedSolver):
             )
 
     @override
-    def close(self) -> None:
-        """End SciPy's thread."""
+    def _release(self) -> None:
         if self._coroutine is not None:
             self._coroutine.close()
         self._coroutine = None
@@ -171,7 +170,7 @@ class ScipySolver(ReplayedSolver):
     def _take(self, batch: QueryBatch, losses: np.ndarray, usable: np.ndarray) -> None:
         question, coroutine = self._question, self._coroutine
         if question is None or coroutine is None:
-            raise AskTellOrder("the solver was closed; call reset to begin a new run.")
+            raise AskTellOrder(f"{self!r} was closed; reset(space, x0) begins a new run.")
         answer: Any = losses
         if question.gradient:
             estimate = self._estimator.gradient(batch, torch.from_numpy(losses), torch.from_numpy(usable))
@@ -301,8 +300,13 @@ def _start(coroutine: Coroutine[_Question, Any]) -> _Question | Returned:
     With it, a second COBYQA in the process would wait for the first one to end. It guards no state: nothing in COBYQA
     is global but the print options of `disp`, and here only one run computes at a time.
     """
-    with mock.patch("scipy.optimize._cobyqa_py.COBYQA_LOCK", contextlib.nullcontext(), create=True):
+    module: Any = importlib.import_module("scipy.optimize._cobyqa_py")
+    lock = getattr(module, "COBYQA_LOCK", None)
+    module.COBYQA_LOCK = contextlib.nullcontext()
+    try:
         return coroutine.start()
+    finally:
+        module.COBYQA_LOCK = lock
 
 
 def entries() -> Iterator[EntrySpec]:
