@@ -57,7 +57,7 @@ def _nevergrad(name: str, dim: int, count: int, options: Options) -> Row:
     import nevergrad
     import numpy as np
 
-    solver = zotoolkit.make_solver(f"Nevergrad/{name}-v0", batch_size=count)
+    solver = zotoolkit.make_solver(f"Nevergrad/{name}-v0", num_workers=count)
     x0 = torch.zeros(dim)
     solver.reset(zotoolkit.make_space(dim), x0)
     values = torch.rand(count, generator=torch.Generator().manual_seed(0))
