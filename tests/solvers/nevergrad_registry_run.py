@@ -80,4 +80,5 @@ def main(part: int, parts: int) -> None:
     print(json.dumps(table))
 
 
-main(int(sys.argv[1]), int(sys.argv[2]))
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
