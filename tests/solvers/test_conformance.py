@@ -53,8 +53,8 @@ _ATTRIBUTES: dict[str, dict[str, Any]] = {
     "SciPy/dual_annealing-v0": {"iterations": 20},
     "SciPy/basinhopping-v0": {"iterations": 30},
     "Nevergrad/Powell-v0": {"stochastic": False, "iterations": 20},
-    "Nevergrad/NGOpt-v0": {"stochastic": False, "iterations": 20, "progress_budget": 100},
-    "Nevergrad/MetaModel-v0": {"iterations": 4, "progress_budget": 100},
+    "Nevergrad/NGOpt-v0": {"stochastic": False, "iterations": 12, "progress_budget": 60},
+    "Nevergrad/MetaModel-v0": {"iterations": 4, "progress_budget": 60, "cases": (("box", "float64"),)},
     "Nevergrad/Portfolio-v0": {"progress_budget": 100},
     # In so few dimensions the scrambling has nothing to scramble.
     "Nevergrad/ScrHammersleySearch-v0": {"stochastic": False},
@@ -68,6 +68,8 @@ def _suite(id: str) -> type[SolverConformance]:
         return zotoolkit.make_solver(id, **_SETTINGS.get(id, {}))
 
     attributes = dict(_ATTRIBUTES.get(id, {}))
+    if id.startswith("Nevergrad/"):
+        attributes.setdefault("progress_budget", 200)
     if id in _BOX:
         attributes["cases"] = (("box", "float64"), ("box", "float32"))
     name = "Test_" + "".join(c if c.isalnum() else "_" for c in id)
