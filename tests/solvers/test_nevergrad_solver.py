@@ -121,9 +121,14 @@ def test_a_one_shot_design_finishes_with_its_last_point() -> None:
 
 def test_points_beyond_the_numbers_are_brought_back() -> None:
     solver = started("OnePlusOne", dtype="float32")
-    solver._candidates = [SimpleNamespace(value=np.array([np.nan, np.inf, -1e300]))]
     limit = torch.finfo(torch.float32).max
-    assert solver._points().tolist() == [[1.0, limit, -limit]]
+    for value, expected in (
+        ([np.nan, np.inf, -1e300], [1.0, limit, -limit]),
+        ([np.inf, -np.inf, 0.5], [limit, -limit, 0.5]),
+        ([3e38, 3e38, -3e38], [3e38, 3e38, -3e38]),  # their sum overflows, they do not
+    ):
+        solver._candidates = [SimpleNamespace(value=np.array(value))]
+        assert solver._points().tolist() == [torch.tensor(expected).tolist()]
 
 
 def test_half_bounded_spaces_are_clipped_into() -> None:

@@ -165,10 +165,11 @@ class NevergradSolver(ReplayedSolver):
         """Return the candidates as `(q, d)` points inside the space, in its dtype, on the CPU."""
         points = torch.empty(len(self._candidates), self.dim, dtype=dtype_of(self.space))
         rows = points.numpy()
-        with np.errstate(over="ignore"):  # what float32 cannot hold is clipped below
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is clipped below
             for row, candidate in zip(rows, self._candidates, strict=True):
                 row[:] = candidate.value
-        if not np.isfinite(rows.sum()):
+            usual = np.isfinite(rows.sum())
+        if not usual:
             limit = torch.finfo(points.dtype).max
             points = torch.where(points.isnan(), self.x0.cpu(), points).clamp_(-limit, limit)
         bounded = torch.isfinite(self.bounds.low).any() or torch.isfinite(self.bounds.high).any()
