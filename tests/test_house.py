@@ -16,7 +16,7 @@ LIMIT = 400
 FLOORS = (
     {"errors", "status"},
     {"checks"},
-    {"seeding", "spaces"},
+    {"seeding", "spaces", "laws"},
     {"directions"},
     {"queries"},
     {"dispatch", "fingerprints", "engines"},

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from zotoolkit.checks import check_count, check_positive
-from zotoolkit.directions import Law
 from zotoolkit.errors import (
     ContractViolation,
     ContractWarning,
@@ -23,6 +22,7 @@ from zotoolkit.errors import (
     InvalidValues,
     brief,
 )
+from zotoolkit.laws import Law, law_of
 from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.queries import CoordinateBatch, DenseBatch, QueryBatch, SeededBatch
 from zotoolkit.seeding import derive_seeds, torch_generator
@@ -227,7 +227,7 @@ class ObjectiveChecker:
         """A structured batch has the losses of its points."""
         fast = self._step(batch)
         dense = self._step(DenseBatch.at(batch.points(), batch.context))
-        name, law = _path(batch), f" ({Law.of(batch.law).value} directions)" if isinstance(batch, SeededBatch) else ""
+        name, law = _path(batch), f" ({law_of(batch.law).value} directions)" if isinstance(batch, SeededBatch) else ""
         self._same(dense, fast, f"{name} must agree with evaluate on batch.points(){law}", self._limit(dense[0]))
 
     def reports(self) -> None:

@@ -7,6 +7,8 @@ be made anywhere, in any order, bit-equal to the same slice of the whole.
     normal       Box-Muller; two hash words give coordinates c and c + 2048 of a tile of 4,096 coordinates
     sphere       a normal direction divided by its length, so uniform on the unit sphere
 
+Any of them can also be brought to length 1 in each segment of its coordinates apart, see `zotoolkit.laws`.
+
 The hash mixes a coordinate once (32-bit avalanche), then keys it twice with the two halves of the SplitMix64-scrambled
 seed. Directions are made in float32 in blocks that stay in cache; the scratch of a block is below 64 MiB everywhere.
 
@@ -16,13 +18,14 @@ Source: Box and Muller 1958; counter-based generators: Salmon et al., SC 2011.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from enum import Enum
 
 import torch
 from torch import Tensor
 
-from zotoolkit.errors import InvalidBatch, InvalidSetting, brief, did_you_mean
+from zotoolkit.errors import InvalidBatch, brief
+from zotoolkit.laws import AnyLaw, Law, Segmented, law_of
 from zotoolkit.seeding import mix64
 
 _HALF = 2048
@@ -34,39 +37,6 @@ _BLOCK_GPU = 3 << 20
 _ONE = 0x3F800000
 _SIGN = -(1 << 31)
 _COS, _SIN = 0, 1
-
-
-class Law(str, Enum):
-    """Distribution of a direction's entries."""
-
-    RADEMACHER = "rademacher"
-    NORMAL = "normal"
-    SPHERE = "sphere"
-
-    @classmethod
-    def of(cls, law: Law | str) -> Law:
-        """Return the law of that name.
-
-        Raises:
-            InvalidSetting: If there is none.
-        """
-        try:
-            return cls(law)
-        except ValueError:
-            names = [member.value for member in cls]
-            hint = did_you_mean(str(law), names)
-            raise InvalidSetting(f"law must be one of {', '.join(names)}, got {brief(law)}.{hint}") from None
-
-    def second_moment(self, dim: int) -> float:
-        """Return m such that E[u u^T] = m I in `dim` dimensions."""
-        return 1.0 / dim if self is Law.SPHERE else 1.0
-
-    @property
-    def bound(self) -> float:
-        """Largest magnitude that an entry can take; normals end where the 31-bit radius does."""
-        if self is Law.RADEMACHER:
-            return 1.0
-        return 1.0001 * (math.sqrt(62 * math.log(2)) if self is Law.NORMAL else 1.0)
 
 
 def _to_int32(value: Tensor) -> Tensor:
@@ -191,27 +161,41 @@ def _blocks(seed: Tensor, law: Law, start: int, stop: int) -> Iterator[tuple[sli
                 yield slice(i, i + len(key[0])), slice(first - start, last - start), part
 
 
-def _lengths(seed: Tensor, dim: int) -> Tensor:
-    """Return `(n, 1)` float32 lengths of the whole normal directions.
+def _lengths(seed: Tensor, offsets: tuple[int, ...]) -> Tensor:
+    """Return `(n, s)` float32 lengths of normal directions in the s segments that end at these offsets.
 
-    Squares are added by folding halves, an order that depends on nothing but the tile, so a length is bit-equal
-    whichever directions are asked for together.
+    Squares are added by folding halves, an order that depends on nothing but the tile and the segment, so a length is
+    bit-equal whichever directions are asked for together.
     """
-    total = torch.zeros(len(seed), 1, dtype=torch.float64, device=seed.device)
-    for rows, _, block in _blocks(seed, Law.NORMAL, 0, dim):
-        squares = torch.zeros(len(block), _HALF, device=seed.device)
-        torch.mul(block, block, out=squares[:, : block.shape[1]])
-        width = _HALF
-        while width > 1:
-            width //= 2
-            squares = squares[:, :width] + squares[:, width : 2 * width]
-        total[rows] += squares
+    first = offsets[0]
+    total = torch.zeros(len(seed), len(offsets) - 1, dtype=torch.float64, device=seed.device)
+    for rows, columns, block in _blocks(seed, Law.NORMAL, first, offsets[-1]):
+        for segment, piece in _pieces(offsets, first + columns.start, first + columns.stop):
+            width = 1 << max(piece.stop - piece.start - 1, 0).bit_length()
+            squares = torch.zeros(len(block), width, device=seed.device)
+            part = block[:, piece]
+            torch.mul(part, part, out=squares[:, : part.shape[1]])
+            while width > 1:
+                width //= 2
+                squares = squares[:, :width] + squares[:, width : 2 * width]
+            total[rows, segment] += squares[:, 0]
     # Few coordinates may all be exactly 0 (once in 2^25 for each pair): such a direction stays 0 rather than NaN.
     return total.sqrt_().to(torch.float32).clamp_(min=torch.finfo(torch.float32).tiny)
 
 
+def _pieces(offsets: tuple[int, ...], start: int, stop: int) -> Iterator[tuple[int, slice]]:
+    """Yield (segment, slice) for each segment's share of coordinates start to stop; slices count from `start`."""
+    segment = bisect_right(offsets, start) - 1
+    while start < stop and segment < len(offsets) - 1:
+        end = min(stop, offsets[segment + 1])
+        yield segment, slice(max(start, offsets[segment]) - start, end - start)
+        if end == stop:
+            return
+        segment += 1
+
+
 def direction_blocks(
-    seed: Tensor, law: Law | str, dim: int, start: int = 0, stop: int | None = None
+    seed: Tensor, law: AnyLaw | str, dim: int, start: int = 0, stop: int | None = None
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """Yield coordinates `start:stop` of `(n,)` directions in blocks that stay in cache.
 
@@ -228,8 +212,9 @@ def direction_blocks(
 
     Raises:
         InvalidBatch: If the seeds are not `(n,)` int64 or the slice lies outside [0, dim].
+        InvalidSetting: If there is no such law or its segments do not end at dim.
     """
-    law = Law.of(law)
+    law = law_of(law)
     stop = dim if stop is None else stop
     if seed.ndim != 1 or seed.dtype != torch.int64:
         raise InvalidBatch(f"seed must be (n,) int64, got {brief(seed)}.")
@@ -237,15 +222,35 @@ def direction_blocks(
         raise InvalidBatch(
             f"start and stop must satisfy 0 <= start <= stop <= dim < 2**31, got {start}:{stop} of {dim}."
         )
-    if law is not Law.SPHERE:
+    if isinstance(law, Segmented):
+        yield from _normalised(seed, Law.of(law.law), law.checked(dim), start, stop)
+    elif law is Law.SPHERE:
+        yield from _normalised(seed, law, (0, dim), start, stop)
+    else:
         yield from _blocks(seed, law, start, stop)
+
+
+def _normalised(
+    seed: Tensor, law: Law, offsets: tuple[int, ...], start: int, stop: int
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield blocks of directions that have length 1 in each segment; only the segments in the slice are measured."""
+    if start == stop:
         return
-    length = _lengths(seed, dim)
+    offsets = offsets[bisect_right(offsets, start) - 1 : bisect_left(offsets, stop) + 1]
+    if law is Law.RADEMACHER:
+        for rows, columns, block in _blocks(seed, law, start, stop):
+            for segment, piece in _pieces(offsets, start + columns.start, start + columns.stop):
+                block[:, piece].div_(math.sqrt(offsets[segment + 1] - offsets[segment]))
+            yield rows, columns, block
+        return
+    length = _lengths(seed, offsets)
     for rows, columns, block in _blocks(seed, Law.NORMAL, start, stop):
-        yield rows, columns, block.div_(length[rows])
+        for segment, piece in _pieces(offsets, start + columns.start, start + columns.stop):
+            block[:, piece].div_(length[rows, segment : segment + 1])
+        yield rows, columns, block
 
 
-def directions(seed: Tensor, law: Law | str, dim: int, start: int = 0, stop: int | None = None) -> Tensor:
+def directions(seed: Tensor, law: AnyLaw | str, dim: int, start: int = 0, stop: int | None = None) -> Tensor:
     """Return coordinates `start:stop` of the directions as one `(n, stop - start)` float32 tensor.
 
     Example:
@@ -261,7 +266,7 @@ def directions(seed: Tensor, law: Law | str, dim: int, start: int = 0, stop: int
     return out
 
 
-def combine_directions(seed: Tensor, law: Law | str, weights: Tensor, dim: int) -> Tensor:
+def combine_directions(seed: Tensor, law: AnyLaw | str, weights: Tensor, dim: int) -> Tensor:
     """Return the `(d,)` sum of `weights[i]` times direction i, never holding more than a block of directions.
 
     Args:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zotoolkit.directions import Law, direction_blocks
+from zotoolkit.directions import direction_blocks
+from zotoolkit.laws import law_of
 from zotoolkit.queries import CoordinateBatch, DenseBatch, QueryBatch, SeededBatch
 from zotoolkit.seeding import derive_seed, mix64
 
@@ -54,7 +55,7 @@ def query_fingerprints(batch: QueryBatch) -> Tensor:
     if not isinstance(batch, SeededBatch):
         return point_fingerprints(batch)
     base = _of_point(batch.base)
-    which = derive_seed(*Law.of(batch.law).value.encode())
+    which = derive_seed(*law_of(batch.law).value.encode())
     if batch.alive is not None:
         which = derive_seed(which, *_of_point(batch.alive.to(torch.float64))[0].tolist())
     direction = mix64(mix64(batch.seed) ^ which)

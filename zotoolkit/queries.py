@@ -20,8 +20,9 @@ from torch import Tensor
 from typing_extensions import Self, override
 
 from zotoolkit.checks import check_count
-from zotoolkit.directions import Law, combine_directions, direction_blocks
+from zotoolkit.directions import combine_directions, direction_blocks
 from zotoolkit.errors import InvalidBatch, brief
+from zotoolkit.laws import AnyLaw, Law, Segmented, law_of
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -232,7 +233,7 @@ class SeededBatch(QueryBatch):
 
     Args:
         seed: `(q,)` int64.
-        law: "rademacher", "normal" or "sphere".
+        law: "rademacher", "normal", "sphere", or `Segmented` for directions of length 1 in each of several segments.
         alive: `(k,)` int64 coordinates that the directions live in, shared by all; entry j of a k-dimensional
             direction belongs to coordinate `alive[j]` and every other coordinate is 0. Each at most once, in
             [0, d). None means all d.
@@ -244,16 +245,21 @@ class SeededBatch(QueryBatch):
     """
 
     seed: Tensor
-    law: Law | str = Law.RADEMACHER
+    law: AnyLaw | str = Law.RADEMACHER
     alive: Tensor | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "law", Law.of(self.law))
+        object.__setattr__(self, "law", law_of(self.law))
         if self.seed.ndim != 1 or self.seed.dtype != torch.int64:
             raise InvalidBatch(f"seed must be (q,) int64, got {brief(self.seed)}.")
         if self.alive is not None:
             self._check_alive(self.alive)
+        if isinstance(self.law, Segmented) and self.law.offsets[-1] != self.direction_dim:
+            raise InvalidBatch(
+                f"the law's segments must end at the directions' {self.direction_dim} coordinates, got "
+                f"{self.law.offsets[-1]}."
+            )
 
     @property
     @override

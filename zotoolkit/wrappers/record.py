@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
-from zotoolkit.directions import Law
 from zotoolkit.errors import InvalidSetting, brief
+from zotoolkit.laws import law_of
 from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.queries import CoordinateBatch, QueryBatch, SeededBatch
 from zotoolkit.status import Status, StepInfo
@@ -167,7 +167,7 @@ class Record(Wrapper):
             "scale": batch.scale.tolist(),
             "coordinate": batch.index.tolist() if isinstance(batch, CoordinateBatch) else nothing,
             "seed": batch.seed.tolist() if isinstance(batch, SeededBatch) else nothing,
-            "law": [Law.of(batch.law).value] * count if isinstance(batch, SeededBatch) else nothing,
+            "law": [law_of(batch.law).value] * count if isinstance(batch, SeededBatch) else nothing,
             # One line each, so that a file cut anywhere is cut between two queries or inside one.
             "error": [" ".join(info["errors"].get(start + row, "").split()) or None for row in range(count)],
         }
