@@ -20,6 +20,7 @@ FLOORS = (
     {"directions"},
     {"queries"},
     {"dispatch", "fingerprints", "engines"},
+    {"structure"},
     {"objective", "registration", "estimators", "masks", "optimizers", "checkpoint"},
     {"callable_objective", "problem_registry", "wrappers", "solvers"},
     {"check_objective", "solver_registry", "interrupt", "run"},

@@ -56,6 +56,14 @@ class ContractWarning(UserWarning):
     """`check_objective` or `check_solver` found something that is allowed, but seldom meant."""
 
 
+class DeadLayerWarning(UserWarning):
+    """A mask keeps no coordinate of some layer, which then never trains."""
+
+
+class ScheduleWarning(UserWarning):
+    """A budget pays for fewer iterations than the schedule that was asked for."""
+
+
 class AskTellOrder(ZotoolkitError, RuntimeError):
     """`ask`, `tell` and `reset` were called in an order that has no meaning."""
 
@@ -106,6 +114,14 @@ class CheckpointVersion(CheckpointError):
 
 class ResultsUnwritable(ZotoolkitError, OSError):
     """A results folder cannot be written: read-only, or the disk is full."""
+
+
+class DataMissing(ZotoolkitError, FileNotFoundError):
+    """The files of a data set are not where they were looked for; the message says which to put where."""
+
+
+class DataDamaged(ZotoolkitError, ValueError):
+    """A file of a data set is cut short, of another layout, or holds what it must not; the message names it."""
 
 
 class MissingExtra(ZotoolkitError, ImportError):

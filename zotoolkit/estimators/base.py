@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
 from torch import Tensor
+from typing_extensions import Self
 
 from zotoolkit.queries import QueryBatch
 from zotoolkit.spaces import Bounds
+from zotoolkit.structure import Structure
 
 Difference = Literal["forward", "central"]
 DIFFERENCES = ("forward", "central")
@@ -66,3 +68,12 @@ class Estimator(ABC):
         Every coordinate of the box must be more than twice as wide.
         """
         return self.margin(context)
+
+    def prepared(self, structure: Structure, dim: int) -> Self:
+        """Return the estimator that works on an objective of this structure; itself by default.
+
+        Args:
+            structure: What the objective tells of its layers and epochs.
+            dim: Number of coordinates d.
+        """
+        return self

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from zotoolkit.structure import Structure
+
 
 class Mask(ABC):
     """Says which coordinates a gradient solver estimates; a pure function of (iteration, seed).
@@ -23,3 +25,12 @@ class Mask(ABC):
             iteration: Counted from 0.
             seed: The run's seed.
         """
+
+    def prepared(self, structure: Structure, x0: Tensor) -> Mask:
+        """Return the mask for a run on an objective of this structure; itself by default.
+
+        Args:
+            structure: What the objective tells of its layers and epochs, as far as the solver was attached to it.
+            x0: `(d,)` start point.
+        """
+        return self

@@ -118,9 +118,10 @@ class Solver(ABC):
         self._start()
 
     def attach(self, objective: BlackBoxObjective) -> None:
-        """Hear which objective will be asked; `minimize` says so before `reset`. Zeroth-order solvers ignore it.
+        """Hear which objective will be asked; `minimize` says so before `reset`. Most solvers ignore it.
 
-        Only first-order references, which are no zeroth-order solvers and say so, take more than losses from it.
+        Gradient solvers read how its coordinates form layers and how long an epoch is. Only first-order references,
+        which are no zeroth-order solvers and say so, take more than losses from its queries.
         """
 
     def plan(self, budget: int) -> None:

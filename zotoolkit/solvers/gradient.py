@@ -13,8 +13,10 @@ from typing_extensions import override
 from zotoolkit.errors import InvalidSetting, brief
 from zotoolkit.estimators.base import Estimator
 from zotoolkit.masks.base import Mask
+from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.queries import QueryBatch
 from zotoolkit.solvers.base import Solver
+from zotoolkit.structure import Structure
 
 OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[Any], LRScheduler]
@@ -70,9 +72,18 @@ class GradientSolver(Solver):
         self.mask = mask
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
+        self._structure = Structure()
+
+    @override
+    def attach(self, objective: BlackBoxObjective) -> None:
+        """Hear how the objective's coordinates form layers, for masks and estimators that work layer by layer."""
+        self._structure = Structure.of(objective)
 
     @override
     def _start(self) -> None:
+        # What the user composed stays as it is, so that the same solver can run on another objective.
+        self._estimator = self.estimator.prepared(self._structure, self.dim)
+        self._mask = None if self.mask is None else self.mask.prepared(self._structure, self.x0)
         self._x = torch.nn.Parameter(self.x0.clone())
         self._optimizer = self._make_optimizer([self._x])
         if not isinstance(self._optimizer, torch.optim.Optimizer):
@@ -86,12 +97,12 @@ class GradientSolver(Solver):
 
     @override
     def _ask(self) -> QueryBatch:
-        alive = None if self.mask is None else self.mask.alive(self.dim, self.iteration, self.seed).to(self._x.device)
-        return self.estimator.queries(self.recommend(), alive, self.iteration, self.seed, self.bounds)
+        alive = None if self._mask is None else self._mask.alive(self.dim, self._step, self.seed).to(self._x.device)
+        return self._estimator.queries(self.recommend(), alive, self._step, self.seed, self.bounds)
 
     @override
     def _tell(self, batch: QueryBatch, values: Tensor, usable: Tensor) -> dict[str, float]:
-        estimate = self.estimator.gradient(batch, values, usable)
+        estimate = self._estimator.gradient(batch, values, usable)
         figures = {
             "loss": estimate.loss,
             "gradient_norm": float(torch.linalg.vector_norm(estimate.gradient)),
@@ -137,8 +148,23 @@ class GradientSolver(Solver):
         elif self._scheduler is not None:
             self._scheduler.step()
 
+    @property
+    def _step(self) -> int:
+        """Which context, mask and smoothing are used; a solver that does something else first counts from there."""
+        return self.iteration
+
     def _project(self) -> None:
-        margin, reach = self.estimator.margin(self.iteration), self.estimator.reach(self.iteration)
+        margin = self._check_room(self._estimator)
+        with torch.no_grad():
+            self._x.copy_(self.bounds.project(self._x, margin))
+
+    def _check_room(self, estimator: Estimator) -> float:
+        """Return how far inside the bounds the estimator needs its base point.
+
+        Raises:
+            InvalidSetting: If the box is too narrow for its queries.
+        """
+        margin, reach = estimator.margin(self._step), estimator.reach(self._step)
         room = self.bounds.shrunk(reach)
         narrow = torch.nonzero(room.low > room.high)
         if len(narrow):
@@ -147,5 +173,4 @@ class GradientSolver(Solver):
                 f"mu is too large for the bounds [{low[i].item():g}, {high[i].item():g}] of coordinate {i}: "
                 f"queries reach {reach:g} to either side; choose a smaller mu."
             )
-        with torch.no_grad():
-            self._x.copy_(self.bounds.project(self._x, margin))
+        return margin
