@@ -113,7 +113,12 @@ def test_files_stay_small(path: Path) -> None:
 
 
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal"}
+# One file reads what others have pickled, by an unpickler that knows nothing but arrays and plain containers.
+ALLOWED_MODULES = {("problems/dnn/data/cifar_pickles.py", "pickle")}
 FORBIDDEN_CALLS = {
+    "pickle.load": "unpickles whatever is named",
+    "pickle.loads": "unpickles whatever is named",
+    "pickle.Unpickler": "unpickles whatever is named",
     "eval": "evaluates text",
     "exec": "executes text",
     "os.system": "runs a shell",
@@ -152,7 +157,8 @@ def test_nothing_that_is_easy_to_break(path: Path) -> None:
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, f"{where} catches everything, Ctrl-C included"
     for line, module in _imports(path):
-        assert module.partition(".")[0] not in FORBIDDEN_MODULES, f"{_name(path)}:{line} imports {module}"
+        allowed = module.partition(".")[0] not in FORBIDDEN_MODULES or (_name(path), module) in ALLOWED_MODULES
+        assert allowed, f"{_name(path)}:{line} imports {module}"
 
 
 def test_every_module_says_what_it_is_for() -> None:

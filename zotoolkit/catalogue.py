@@ -49,6 +49,17 @@ _NETWORKS = {
 }
 
 
+_RESNETS = (20, 32, 44, 56, 110)
+
+_IMAGE_NETWORKS = (
+    ("CNN", "train_cnn", "adjustable CNN of DeepZero", ("cifar10", "cifar100", "mnist", "fashion_mnist")),
+    ("MLP", "train_mlp", "multi-layer perceptron", ("cifar10", "mnist", "fashion_mnist")),
+    ("ViT", "train_vit", "small vision transformer", ("cifar10", "cifar100", "mnist")),
+)
+
+_IMAGES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
+
+
 def _register_functions() -> None:
     for name, description in _FUNCTIONS.items():
         entry = f"problems.functions:{name}"
@@ -67,6 +78,36 @@ def _register_functions() -> None:
 def _register_networks() -> None:
     for name, (function, description) in _NETWORKS.items():
         register(f"DNN/{name}-v0", f"problems.dnn:{function}", description=description)
+    register(
+        "DNN/DigitsViT-v0",
+        "problems.dnn:train_vit",
+        kwargs={
+            "dataset": "digits",
+            "patch": 2,
+            "width": 16,
+            "depth": 2,
+            "heads": 2,
+            "batch_size": 32,
+            "augment": False,
+        },
+        description="small vision transformer on scikit-learn's digits",
+    )
+    for depth in _RESNETS:
+        for dataset in ("cifar10", "cifar100"):
+            register(
+                f"DNN/ResNet{depth}-{_IMAGES[dataset]}-v0",
+                "problems.dnn:train_resnet",
+                kwargs={"depth": depth, "dataset": dataset},
+                description=f"residual network of depth {depth}; needs the data files",
+            )
+    for name, function, description, datasets in _IMAGE_NETWORKS:
+        for dataset in datasets:
+            register(
+                f"DNN/{name}-{_IMAGES[dataset]}-v0",
+                f"problems.dnn:{function}",
+                kwargs={"dataset": dataset},
+                description=f"{description}; needs the data files",
+            )
 
 
 def _register_solvers() -> None:

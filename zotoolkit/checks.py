@@ -6,6 +6,8 @@ import math
 from numbers import Integral, Real
 from typing import TypeVar
 
+import torch
+
 from zotoolkit.errors import InvalidSetting, brief, did_you_mean
 
 T = TypeVar("T", bound=str)
@@ -78,3 +80,23 @@ def check_choice(value: T, choices: tuple[str, ...], name: str) -> T:
             f"{did_you_mean(str(value), choices)}"
         )
     return value
+
+
+def check_device(device: torch.device | str) -> torch.device:
+    """Return the device, after allocating nothing on it.
+
+    Raises:
+        InvalidSetting: If torch does not know it, or this machine or this build of torch does not have it.
+    """
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InvalidSetting(f"device must be such as 'cpu' or 'cuda:0', got {brief(device)}.") from error
+    if chosen.type == "meta":
+        raise InvalidSetting("device 'meta' holds no numbers; use 'cpu' or 'cuda'.")
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InvalidSetting(f"device {str(chosen)!r} is not there ({reason}); use device='cpu'.") from error
+    return chosen

@@ -7,27 +7,32 @@ batches; what is left over sits the epoch out. Nothing is kept between queries, 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable
+from math import ceil
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from typing_extensions import override
 
-from problems.dnn.data import SupervisedData
-from zotoolkit.checks import check_choice, check_count
-from zotoolkit.engines import Engine, Loss, VmapEngine
+from problems.dnn.data.augment import Augment
+from problems.dnn.data.supervised import SupervisedData
+from problems.dnn.evaluation import blocks, figures, re_estimate
+from problems.dnn.minibatches import MiniBatches
+from problems.dnn.network_checks import check_network
+from zotoolkit.checks import check_choice, check_count, check_device
+from zotoolkit.engines import Engine, Loss, ParameterLayout, VmapEngine
 from zotoolkit.engines.base import seeded_randomness
 from zotoolkit.errors import InvalidSetting, brief
 from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.queries import CoordinateBatch, QueryBatch, SeededBatch
-from zotoolkit.seeding import derive_seed, torch_generator
+from zotoolkit.seeding import derive_seed
 from zotoolkit.spaces import make_space
 
-_INIT_DRAW, _EPOCH_DRAW, _LAYER_DRAW = 0x501, 0x502, 0x503
-_EVALUATION_ROWS = 4096
+_INIT_DRAW, _LAYER_DRAW = 0x501, 0x503
 
 EngineFactory = Callable[[nn.Module, Loss], Engine]
 
@@ -36,9 +41,14 @@ class TrainNetwork(BlackBoxObjective):
     """The training loss of a network, as a function of its parameters.
 
     The start point is the network's own initialisation: `reset(seed=...)` builds it anew with torch's generators set to
-    that seed, and puts them back afterwards. `noise_free` is the loss over the whole training set, with dropout off and
-    batch norm on the whole set's statistics. `metrics` gives the losses of both sets, and accuracies where targets are
-    classes.
+    that seed, and puts them back afterwards.
+
+    `noise_free` is the function that training minimises, with dropout off. As a rule that is the loss over the whole
+    training set. Where a sample's loss depends on its mini-batch, because batch norm trains or images are augmented, it
+    is the average of the queries over the mini-batches of the first epoch.
+
+    `metrics` gives the losses of both sets as they are, not augmented, with everything in evaluation mode, and
+    accuracies where targets are classes; batch norm uses statistics re-estimated at the point, see `network`.
 
     Args:
         module: Builds the network; called once a seed. For a trained one: `lambda: copy.deepcopy(network)`.
@@ -46,14 +56,24 @@ class TrainNetwork(BlackBoxObjective):
         loss: `loss(output, target)` returns one number, the mean over the samples.
         batch_size: Samples a mini-batch; None for the whole training set.
         mode: "train" answers queries with dropout and batch statistics on, "eval" with both off.
+        augment: Called with the raw inputs of a mini-batch and a seed of its own; `CropFlip()` for small photographs.
+        evaluation_samples: How many training samples `noise_free` and `metrics` take, the first of the first epoch;
+            None for all. All test samples are always taken.
+        norm_samples: How many training samples the statistics of batch norms are re-estimated from.
         engine: Called with the network and the loss; answers many parameter vectors at once.
         low: Lower bound of the parameters, a number.
         high: Upper bound.
         device: Where data and points live.
         name: For reports.
 
+    Attributes:
+        layout: Where each parameter of the network stands in a point, and what it is for.
+        batch_size: Samples a mini-batch.
+        batches_per_epoch: Mini-batches an epoch.
+
     Raises:
-        InvalidSetting: If a setting cannot be used.
+        InvalidSetting: If a setting cannot be used, the device is not there, the network is no pure function of
+            parameters and mini-batch, or labels do not fit its output; see `problems.dnn.network_checks`.
 
     Example:
         >>> data = SupervisedData(torch.eye(4), torch.tensor([0, 1, 0, 1]))
@@ -71,6 +91,9 @@ class TrainNetwork(BlackBoxObjective):
         loss: Loss = functional.cross_entropy,
         batch_size: int | None = 32,
         mode: str = "train",
+        augment: Augment | None = None,
+        evaluation_samples: int | None = None,
+        norm_samples: int = 10_000,
         engine: EngineFactory = VmapEngine,
         low: float = -float("inf"),
         high: float = float("inf"),
@@ -88,22 +111,28 @@ class TrainNetwork(BlackBoxObjective):
         self._loss = loss
         self._make_engine = engine
         self._mode = check_choice(mode, ("train", "eval"), "mode")
-        first = self._initialised(0)
-        self.engine = engine(first.train(mode == "train"), loss)
-        self.layout = self.engine.layout
+        self._norm_samples = check_count(norm_samples, "norm_samples")
+        device = check_device(device)
+        first = self._initialised(0).train(mode == "train")
+        self.layout = ParameterLayout.of(first)
         super().__init__(make_space(self.layout.dim, low, high, self.layout.dtype), device=device)
-        self.data = data.to(self.device)
+        # Integer inputs are normalised into the dtype of the parameters.
+        data = dataclasses.replace(data, dtype=data.dtype or self.layout.slots[0].dtype)
+        self._batches = MiniBatches(data.to(device), batch_size, augment)
+        self.data = self._batches.data
+        self.batch_size, self.batches_per_epoch = self._batches.size, self._batches.per_epoch
         count = len(self.data.train_inputs)
-        self.batch_size = count if batch_size is None else check_count(batch_size, "batch_size")
-        if self.batch_size > count:
-            raise InvalidSetting(f"batch_size must be at most the {count} training samples, got {self.batch_size}.")
-        self.batches_per_epoch = count // self.batch_size
+        wanted = count if evaluation_samples is None else check_count(evaluation_samples, "evaluation_samples")
+        self._evaluation_samples = min(count, wanted)
+        check_network(first.to(device), loss, self.data)
+        self.engine = engine(first, loss)
+        self._by_batch = augment is not None or _mixes_samples(first)
         self._prepared: int | None = None
-        self._order: tuple[tuple[int, int], Tensor] | None = None
         self.metadata = {
             "name": name or type(first).__name__,
             "parameters": self.layout.dim,
             "batch_size": self.batch_size,
+            "batches_per_epoch": self.batches_per_epoch,
             "train_samples": count,
             "test_samples": 0 if data.test_inputs is None else len(data.test_inputs),
         }
@@ -111,13 +140,8 @@ class TrainNetwork(BlackBoxObjective):
     # Queries --------------------------------------------------------------------------------------------------------
 
     def minibatch(self, context: int) -> tuple[Tensor, Tensor]:
-        """Return the inputs and targets that context names."""
-        inputs, targets = self.data.train_inputs, self.data.train_targets
-        if self.batch_size == len(inputs):
-            return inputs, targets
-        epoch, position = divmod(context, self.batches_per_epoch)
-        rows = self._epoch_order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
-        return inputs[rows], targets[rows]
+        """Return the inputs, augmented and normalised, and the targets that context names."""
+        return self._batches.at(self.seed, context)
 
     @override
     def start(self) -> Tensor:
@@ -147,41 +171,45 @@ class TrainNetwork(BlackBoxObjective):
     @override
     def noise_free(self, x: Tensor) -> Tensor:
         self._prepare()
-        inputs, targets = self.data.train_inputs, self.data.train_targets
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        for rows in self._evaluation_rows(len(inputs)):
-            total += self._whole_engine.dense(x, inputs[rows], targets[rows]).double() * len(inputs[rows])
+        count = 0
+        if self._by_batch:
+            for context in range(self._first_batches(self._evaluation_samples)):
+                total += self._whole_engine.dense(x, *self.minibatch(context)).double()
+                count += 1
+            return total / count
+        inputs, targets = self._evaluated()
+        for rows in blocks(inputs):
+            target = targets[rows]
+            values = self._whole_engine.dense(x, self.data.normalised(inputs[rows]), target)
+            total += values.double() * len(target)
         return total / len(inputs)
 
     @override
     def metrics(self, x: Tensor) -> dict[str, float]:
         network = self.network(x)
-        figures: dict[str, float] = {}
-        for part in ("train", "test"):
-            inputs, targets = getattr(self.data, f"{part}_inputs"), getattr(self.data, f"{part}_targets")
-            if inputs is not None:
-                figures |= {f"{part}_{name}": value for name, value in self._figures(network, inputs, targets).items()}
-        return figures
+        parts = {"train": self._evaluated()}
+        if self.data.test_inputs is not None and self.data.test_targets is not None:
+            parts["test"] = (self.data.test_inputs, self.data.test_targets)
+        return {
+            f"{part}_{name}": value
+            for part, (inputs, targets) in parts.items()
+            for name, value in figures(network, self._loss, self.data, inputs, targets).items()
+        }
 
     def network(self, x: Tensor) -> nn.Module:
         """Return the network at one `(d,)` point, in evaluation mode: what training is for.
 
-        The statistics of batch norms are averaged over the mini-batches of the first epoch.
+        Queries keep no running statistics, so those of its batch norms are re-estimated: averages over mini-batches of
+        the first epoch, as queries see them, augmented, until `norm_samples` samples have been seen. In mode "eval"
+        they stay as the network was built.
         """
         network = copy.deepcopy(self._prepare())
         self.layout.write(x, network)
-        norms = [part for part in network.modules() if isinstance(part, _NormBase) and part.track_running_stats]
-        network.eval()
-        if norms and self._mode == "train":
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.momentum = None  # a plain average
-                norm.train()
-            with torch.no_grad():
-                for context in range(self.batches_per_epoch):
-                    network(self.minibatch(context)[0])
-            network.eval()
-        return network
+        if self._mode == "train":
+            contexts = range(self._first_batches(self._norm_samples))
+            re_estimate(network, (self.minibatch(context)[0] for context in contexts))
+        return network.eval()
 
     def gradient(self, x: Tensor, context: int) -> tuple[Tensor, Tensor]:
         """Return the mini-batch loss and its `(d,)` gradient by back-propagation at one `(d,)` point.
@@ -215,45 +243,36 @@ class TrainNetwork(BlackBoxObjective):
             if self.engine.layout != self.layout:
                 raise InvalidSetting("module must build networks with the same parameters every time.")
             self._module = module
-            self._whole_engine = self._make_engine(self._for_whole_set(module), self._loss)
+            self._whole_engine = self._make_engine(self._for_truth(module), self._loss)
             self._prepared = self.seed
         return self._module
 
-    def _for_whole_set(self, module: nn.Module) -> nn.Module:
+    def _for_truth(self, module: nn.Module) -> nn.Module:
         """Return a copy without randomness, whose batch norms use the statistics of what they are given."""
         module = copy.deepcopy(module).eval()
-        for part in module.modules():
-            if isinstance(part, _NormBase) and self._mode == "train":
-                part.train()
+        if self._mode == "train":
+            for part in module.modules():
+                if isinstance(part, _NormBase):
+                    part.train()
         return module
 
-    def _evaluation_rows(self, count: int) -> Iterator[slice]:
-        """Yield blocks of the training set; one block where statistics must be the whole set's."""
-        whole = any(isinstance(part, _NormBase) and part.training for part in self._whole_engine.module.modules())
-        size = count if whole else _EVALUATION_ROWS
-        for start in range(0, count, size):
-            yield slice(start, start + size)
+    def _evaluated(self) -> tuple[Tensor, Tensor]:
+        """Return the raw training inputs that are measured, and their targets."""
+        inputs, targets = self.data.train_inputs, self.data.train_targets
+        if self._evaluation_samples == len(inputs):
+            return inputs, targets
+        rows = self._batches.order(self.seed, 0)[: self._evaluation_samples]
+        return inputs[rows], targets[rows]
 
-    def _figures(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> dict[str, float]:
-        loss, correct = 0.0, 0
-        classes = False
-        with torch.no_grad():
-            for part, target in zip(inputs.split(_EVALUATION_ROWS), targets.split(_EVALUATION_ROWS), strict=True):
-                output = network(part)
-                loss += float(self._loss(output, target)) * len(part)
-                classes = target.ndim == 1 and target.dtype == torch.int64 and output.ndim == 2
-                if classes:
-                    correct += int((output.argmax(1) == target).sum())
-        figures = {"loss": loss / len(inputs)}
-        return figures | ({"accuracy": correct / len(inputs)} if classes else {})
-
-    def _epoch_order(self, epoch: int) -> Tensor:
-        key = (self.seed, epoch)
-        if self._order is None or self._order[0] != key:
-            generator = torch_generator(self.seed, epoch, _EPOCH_DRAW)
-            order = torch.randperm(len(self.data.train_inputs), generator=generator).to(self.device)
-            self._order = (key, order)
-        return self._order[1]
+    def _first_batches(self, samples: int) -> int:
+        """Return how many mini-batches of the first epoch have so many samples, or all of them."""
+        return min(self.batches_per_epoch, ceil(samples / self.batch_size))
 
     def _layer_seed(self, context: int) -> int:
         return derive_seed(self.seed, context, _LAYER_DRAW)
+
+
+def _mixes_samples(module: nn.Module) -> bool:
+    """Whether a sample's output depends on the others of its mini-batch, through batch norm's statistics."""
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    return any(norm.training or not norm.track_running_stats for norm in norms)

@@ -15,7 +15,7 @@ from zotoolkit.cli.common import add_command, add_imports
 from zotoolkit.compare.imports import check_imports
 from zotoolkit.compare.settings import format_value, parse_pairs
 from zotoolkit.compare.text import align
-from zotoolkit.errors import UnknownId, UnknownSetting, ZotoolkitError, did_you_mean
+from zotoolkit.errors import DataMissing, UnknownId, UnknownSetting, ZotoolkitError, did_you_mean
 from zotoolkit.problem_registry import make, objectives
 from zotoolkit.registration import EntrySpec
 from zotoolkit.solver_registry import solvers
@@ -86,6 +86,8 @@ def _space(spec: EntrySpec, pairs: list[str]) -> str:
         if pairs:
             raise
         return f"  depends on the settings: {error}"
+    except DataMissing as error:
+        return f"  depends on the data: {error}"
     except ZotoolkitError:
         if pairs:
             raise

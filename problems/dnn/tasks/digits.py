@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from problems.dnn.data import digits
+from problems.dnn.data.sklearn_digits import digits
+from problems.dnn.networks import ACTIVATIONS, mlp
+from problems.dnn.tasks.dtypes import dtype_named
 from problems.dnn.train_network import TrainNetwork
-from zotoolkit.checks import check_choice, check_count
-
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "gelu": nn.GELU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-}
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+from zotoolkit.checks import check_choice, check_count, check_device
 
 
 def digits_mlp(
@@ -45,17 +37,13 @@ def digits_mlp(
         >>> digits_mlp()
         <TrainNetwork: d=610, float32, cpu>
     """
-    widths = [check_count(h, "hidden") for h in (hidden if isinstance(hidden, (list, tuple)) else (hidden,))]
-    check_choice(activation, tuple(ACTIVATIONS), "activation")
-    check_choice(dtype, tuple(_DTYPES), "dtype")
+    kind = dtype_named(dtype)
+    check_device(device)
 
     def build() -> nn.Module:
-        layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in pairwise((64, *widths)):
-            layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]
-        return nn.Sequential(*layers, nn.Linear(widths[-1] if widths else 64, 10)).to(_DTYPES[dtype])
+        return mlp(64, hidden, 10, activation).to(kind)
 
-    data = digits().to("cpu", _DTYPES[dtype])
+    data = digits().to("cpu", kind)
     return TrainNetwork(build, data, batch_size=batch_size, device=device, name="Digits MLP")
 
 
@@ -84,7 +72,8 @@ def digits_cnn(
     """
     check_count(channels, "channels")
     check_choice(activation, tuple(ACTIVATIONS), "activation")
-    check_choice(dtype, tuple(_DTYPES), "dtype")
+    kind = dtype_named(dtype)
+    check_device(device)
 
     def build() -> nn.Module:
         act = ACTIVATIONS[activation]
@@ -92,7 +81,7 @@ def digits_cnn(
             *(nn.Conv2d(1, channels, 3, padding=1), act(), nn.MaxPool2d(2)),
             *(nn.Conv2d(channels, 2 * channels, 3, padding=1), act(), nn.MaxPool2d(2)),
             *(nn.Flatten(), nn.Linear(8 * channels, 10)),
-        ).to(_DTYPES[dtype])
+        ).to(kind)
 
-    data = digits().to("cpu", _DTYPES[dtype])
+    data = digits().to("cpu", kind)
     return TrainNetwork(build, data, batch_size=batch_size, device=device, name="Digits CNN")
