@@ -12,6 +12,7 @@ from zotoolkit.solver_registry import register_solver, solvers
 _RECIPES = {
     "SGD-CGE": ("sgd_cge", "SGD on coordinate-wise finite differences"),
     "SGD-RGE": ("sgd_rge", "SGD on random-direction finite differences"),
+    "DeepZero": ("deep_zero", "DeepZero's Algorithm 1: keep ratios by ZO-GraSP, then sparse CGE with SGD"),
     "Adam-CGE": ("adam_cge", "Adam on coordinate-wise finite differences"),
     "Adam-RGE": ("adam_rge", "Adam on random-direction finite differences"),
     "SignSGD": ("sign_sgd", "sign of a random-direction estimate"),

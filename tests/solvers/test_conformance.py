@@ -37,6 +37,7 @@ _NEVERGRAD = {
 
 _SETTINGS: dict[str, dict[str, Any]] = {
     "ZO/SGD-RGE-v0": {"lr": 0.05, "momentum": 0.0},
+    "ZO/DeepZero-v0": {"q": 4, "sparsity": 0.5, "lr": 0.05},
     "ZO/Adam-CGE-v0": {"lr": 0.1},
     "ZO/Adam-RGE-v0": {"lr": 0.1},
     "ZO/SignSGD-v0": {"lr": 0.05},
@@ -46,6 +47,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 
 _ATTRIBUTES: dict[str, dict[str, Any]] = {
     "ZO/SGD-CGE-v0": {"stochastic": False},
+    "ZO/DeepZero-v0": {"lag": 2},  # both estimates of its scores are of the first mini-batch
     "ZO/Adam-CGE-v0": {"stochastic": False},
     "Search/Pattern-v0": {"stochastic": False},
     **{f"SciPy/{name}-v0": {"stochastic": name in _RANDOM_SCIPY} for name in METHODS},

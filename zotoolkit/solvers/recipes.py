@@ -16,10 +16,13 @@ from zotoolkit.checks import check_choice, check_count, check_least, check_momen
 from zotoolkit.errors import InvalidSetting
 from zotoolkit.estimators import CGE, RGE, PowerDecay
 from zotoolkit.estimators.base import Difference
+from zotoolkit.estimators.rge import Normalization
 from zotoolkit.masks import UniformMask
 from zotoolkit.optimizers import SignSGD
+from zotoolkit.solvers.deep_zero import DeepZero
 from zotoolkit.solvers.gradient import GradientSolver, OptimizerFactory, SchedulerFactory
 from zotoolkit.solvers.reference import FirstOrderReference
+from zotoolkit.solvers.zo_grasp import ZOGrasp
 
 SCHEDULES = ("constant", "cosine", "linear")
 
@@ -99,6 +102,56 @@ def sgd_rge(
     estimator = RGE(mu, q, difference, law)
     optimizer = _sgd(lr, momentum, weight_decay)
     return GradientSolver(estimator, optimizer, _schedule(schedule, iterations), _mask(keep, refresh))
+
+
+def deep_zero(
+    lr: float = 0.1,
+    mu: float = 5e-3,
+    difference: Difference = "forward",
+    sparsity: float = 0.9,
+    scores: str = "zo-grasp",
+    q: int = 192,
+    normalize: Normalization = "per-tensor",
+    least: int = 1,
+    refresh: int | None = None,
+    epochs: int | None = None,
+    iterations: int | None = None,
+    warmup: float = 0.06,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+) -> DeepZero:
+    """DeepZero's Algorithm 1: layer-wise keep ratios by ZO-GraSP, then SGD on sparse coordinate-wise estimates.
+
+    Args:
+        lr: Learning rate at the top of the schedule.
+        mu: Smoothing parameter of scores and training.
+        difference: "forward" or "central".
+        sparsity: Share of convolution and linear weights that is not alive, in [0, 1).
+        scores: "zo-grasp", "magnitude" or "random".
+        q: Directions of each of ZO-GraSP's two estimates.
+        normalize: Of these directions: "per-tensor", "global" or "none".
+        least: How many weights every layer keeps at least.
+        refresh: Iterations between two draws of the live coordinates; None for an epoch.
+        epochs: Length of the schedule; None for 50, or what the budget pays for.
+        iterations: Length of the schedule in steps instead.
+        warmup: Share of the schedule in which the rate rises.
+        momentum: Of SGD.
+        weight_decay: Of SGD.
+
+    Source: Chen et al., DeepZero, ICLR 2024, Algorithm 1 and appendix.
+    """
+    return DeepZero(
+        _sgd(lr, momentum, weight_decay),
+        CGE(mu, difference),
+        sparsity=sparsity,
+        scores=scores,
+        grasp=ZOGrasp(mu, q, normalize),
+        least=least,
+        refresh=refresh,
+        epochs=epochs,
+        iterations=iterations,
+        warmup=warmup,
+    )
 
 
 def adam_cge(
