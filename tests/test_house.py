@@ -21,7 +21,7 @@ FLOORS = (
     {"queries"},
     {"dispatch", "fingerprints", "engines"},
     {"structure"},
-    {"objective", "registration", "estimators", "masks", "optimizers", "checkpoint"},
+    {"objective", "registration", "estimators", "masks", "optimizers", "checkpoint", "sharding"},
     {"callable_objective", "problem_registry", "wrappers", "solvers"},
     {"check_objective", "solver_registry", "interrupt", "run"},
     {"callbacks", "catalogue"},

@@ -57,7 +57,7 @@ class Solver(ABC):
 
     @abstractmethod
     def _ask(self) -> QueryBatch:
-        """Build the next batch, with `context=self.iteration` (an earlier one to ask a mini-batch again), all in bounds.
+        """Build the next batch, with `context=self.iteration` (or an earlier one, to ask a mini-batch again).
 
         Must not change what `_state` returns: that is the state after the last `_tell`.
         """
