@@ -27,13 +27,20 @@ def data_folder(folder: str | Path | None = None) -> Path:
     return path
 
 
-def places(folder: Path, *names: str) -> Iterator[Path]:
-    """Yield where to look: the folder and the folders in it, each followed by those of these names in it."""
+def places(folder: Path, *names: str, bare: bool = True) -> Iterator[Path]:
+    """Yield where to look: the folder and the folders in it, each followed by those of these names in it.
+
+    Args:
+        folder: Where to begin.
+        names: Folders that a data set may lie in.
+        bare: Whether folders of any other name are yielded too.
+    """
     heads = [folder]
     if folder.is_dir():
         heads += sorted(path for path in folder.iterdir() if path.is_dir())
     for head in heads:
-        yield head
+        if bare:
+            yield head
         for name in names:
             if (head / name).is_dir():
                 yield head / name

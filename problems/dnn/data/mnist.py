@@ -29,14 +29,12 @@ class Idx:
     Attributes:
         name: For messages.
         homes: Folders that it may lie in; the first is torchvision's.
-        anywhere: Whether files that lie in a folder of another name are taken for it.
         mean: Of the training images on [0, 1].
         std: Likewise.
     """
 
     name: str
     homes: tuple[str, ...]
-    anywhere: bool
     mean: float
     std: float
 
@@ -57,10 +55,9 @@ class Idx:
         """
         root = data_folder(folder)
         homes = [f"{home}/raw" for home in self.homes] + list(self.homes)
-        known = [root / home for home in homes]
-        # A folder that was named is the data set's own, whatever its name.
-        loose = [*places(root, "raw")] if self.anywhere else [root, root / "raw"] if folder is not None else []
-        for place in (*known, *loose):
+        # Its relatives have files of the same names, so those must lie in a folder of its own, or in the one given.
+        own = [root, root / "raw"] if folder is not None or root.name in self.homes else []
+        for place in (*places(root, *homes, bare=False), *own):
             files = {name: _file(place, name) for name in _names()}
             there = {name: path for name, path in files.items() if path is not None}
             if len(there) == len(files):
@@ -93,10 +90,8 @@ def _read(images: Path, labels: Path) -> tuple[Tensor, Tensor]:
 
 
 # Mean and deviation over all pixels of the training images, from chatflip/CalculationMeanStd, README.md.
-MNIST = Idx("MNIST", ("MNIST", "mnist"), anywhere=True, mean=0.1307, std=0.3081)
-FASHION_MNIST = Idx(
-    "Fashion-MNIST", ("FashionMNIST", "fashion-mnist", "fashion_mnist"), anywhere=False, mean=0.2860, std=0.3530
-)
+MNIST = Idx("MNIST", ("MNIST", "mnist"), mean=0.1307, std=0.3081)
+FASHION_MNIST = Idx("Fashion-MNIST", ("FashionMNIST", "fashion-mnist", "fashion_mnist"), mean=0.2860, std=0.3530)
 
 
 def mnist(folder: str | Path | None = None) -> SupervisedData:
@@ -118,7 +113,6 @@ def fashion_mnist(folder: str | Path | None = None) -> SupervisedData:
     """Return Fashion-MNIST, in MNIST's layout; errors as in `mnist`.
 
     Args:
-        folder: Holds the four files in `FashionMNIST/raw`, where torchvision puts them, or in `fashion-mnist`; if
-            given, it may also hold them itself.
+        folder: Holds the four files in `FashionMNIST/raw`, where torchvision puts them, in `fashion-mnist`, or itself.
     """
     return FASHION_MNIST.load(folder)
