@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,10 +15,13 @@ from torch import Tensor
 
 from zotoolkit import RGE, Law, PowerDecay, SeededBatch
 from zotoolkit.directions import directions
+from zotoolkit.engines import ParameterLayout
 from zotoolkit.errors import InvalidSetting
 from zotoolkit.estimators import Estimate
+from zotoolkit.laws import Segmented
 from zotoolkit.seeding import torch_generator
 from zotoolkit.spaces import Bounds
+from zotoolkit.structure import Structure
 
 F64 = torch.float64
 SLOPE = torch.tensor([3.0, -1.0, 0.5, 0.0, 2.0], dtype=F64)
@@ -189,8 +193,64 @@ def test_the_margin_bounds_every_step(law: Law) -> None:
         ({"difference": "backward"}, "difference must be one of .* got 'backward'"),
         ({"law": "gauss"}, "law must be one of rademacher, normal, sphere, got 'gauss'"),
         ({"law": "spere"}, r"Did you mean 'sphere'\?"),
+        ({"normalize": "tensor"}, "normalize must be one of 'none', 'global', 'per-tensor', got 'tensor'"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidSetting, match=message):
         RGE(**settings)
+
+
+# Directions of length 1 -----------------------------------------------------------------------------------------------
+
+LAYOUT = ParameterLayout.of(torch.nn.ModuleList([torch.nn.Linear(3, 1, bias=False), torch.nn.Linear(1, 1)]))  # 3, 1, 1
+SPARSE = torch.tensor([0, 2, 4])  # two of the first tensor, none of the second, the third
+
+
+@pytest.mark.parametrize("law", list(Law))
+@pytest.mark.parametrize("normalize", ["global", "per-tensor"])
+@pytest.mark.parametrize("alive", [None, SPARSE])
+def test_normalised_estimates_are_unbiased(law: Law, normalize: Any, alive: Tensor | None) -> None:
+    estimator = RGE(0.1, 30, law=law, normalize=normalize, layout=LAYOUT)
+    estimates = torch.stack([estimate(estimator, context, alive).gradient for context in range(200)])
+    expected = SLOPE.clone()
+    if alive is not None:
+        expected = torch.zeros(5, dtype=F64).index_put((alive,), SLOPE[alive])
+    spread = estimates.std(dim=0) / math.sqrt(200) + 1e-9
+    assert float(((estimates.mean(dim=0) - expected) / spread).abs().max()) < 5.5
+
+
+def test_global_is_the_sphere_to_the_bit() -> None:
+    for alive in (None, SPARSE):
+        batch = RGE(0.1, 4, normalize="global").queries(torch.ones(5), alive, 3, 1, unbounded(5))
+        sphere = RGE(0.1, 4, law="sphere").queries(torch.ones(5), alive, 3, 1, unbounded(5))
+        assert torch.equal(batch.points(), sphere.points())
+
+
+@pytest.mark.parametrize(("alive", "offsets"), [(None, (0, 3, 4, 5)), (SPARSE, (0, 2, 3))])
+def test_per_tensor_steps_have_length_mu_in_every_tensor(alive: Tensor | None, offsets: tuple[int, ...]) -> None:
+    estimator = RGE(0.25, 6, normalize="per-tensor").prepared(Structure(LAYOUT), 5)
+    batch = estimator.queries(torch.zeros(5), alive, 0, 0, unbounded(5))
+    assert batch.law == Segmented("sphere", offsets)
+    points = batch.points()[1:] if alive is None else batch.points()[1:, alive]
+    for start, stop in pairwise(offsets):
+        torch.testing.assert_close(points[:, start:stop].norm(dim=1), torch.full((6,), 0.25))
+
+
+def test_normalised_steps_stay_within_the_margin() -> None:
+    for law in Law:
+        for normalize in ("global", "per-tensor"):
+            estimator = RGE(0.2, 500, law=law, normalize=normalize, layout=LAYOUT)
+            points = estimator.queries(torch.zeros(5, dtype=F64), None, 0, 0, unbounded(5)).points()
+            assert float(points.abs().max()) <= estimator.margin(0) == pytest.approx(0.2, rel=1e-3)
+
+
+def test_per_tensor_needs_to_know_the_tensors() -> None:
+    estimator = RGE(normalize="per-tensor")
+    with pytest.raises(InvalidSetting, match="normalize='per-tensor' needs an objective with an attribute `layout`"):
+        estimator.prepared(Structure(), 5)
+    with pytest.raises(InvalidSetting, match=r"solver.attach\(objective\)"):
+        estimator.queries(torch.ones(5), None, 0, 0, unbounded(5))
+    with pytest.raises(InvalidSetting, match="of 5 coordinates, but there are 6"):
+        estimator.prepared(Structure(LAYOUT), 6)
+    assert RGE().prepared(Structure(), 6) == RGE()
