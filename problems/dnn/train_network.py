@@ -59,7 +59,8 @@ class TrainNetwork(BlackBoxObjective):
         augment: Called with the raw inputs of a mini-batch and a seed of its own; `CropFlip()` for small photographs.
         evaluation_samples: How many training samples `noise_free` and `metrics` take, the first of the first epoch;
             None for all. All test samples are always taken.
-        norm_samples: How many training samples the statistics of batch norms are re-estimated from.
+        norm_samples: How many training samples the statistics of batch norms are re-estimated from, in whole
+            mini-batches.
         engine: Called with the network and the loss; answers many parameter vectors at once.
         low: Lower bound of the parameters, a number.
         high: Upper bound.
@@ -93,7 +94,7 @@ class TrainNetwork(BlackBoxObjective):
         mode: str = "train",
         augment: Augment | None = None,
         evaluation_samples: int | None = None,
-        norm_samples: int = 10_000,
+        norm_samples: int = 5_000,
         engine: EngineFactory = VmapEngine,
         low: float = -float("inf"),
         high: float = float("inf"),
@@ -203,6 +204,10 @@ class TrainNetwork(BlackBoxObjective):
         Queries keep no running statistics, so those of its batch norms are re-estimated: averages over mini-batches of
         the first epoch, as queries see them, augmented, until `norm_samples` samples have been seen. In mode "eval"
         they stay as the network was built.
+
+        Augmented, because the parameters were fitted to such inputs. A ResNet-20 trained with crops and flips has a
+        test accuracy of 87.5 % with the statistics of its training, 87.5 to 87.7 % with ones from 1,024 to 10,240
+        augmented images, and 84.4 to 84.6 % with ones from images as they are, however many.
         """
         network = copy.deepcopy(self._prepare())
         self.layout.write(x, network)

@@ -21,6 +21,7 @@ def train_cnn(
     train_samples: int | None = None,
     test_samples: int | None = None,
     evaluation_samples: int | None = 10_000,
+    norm_samples: int = 5_000,
     dtype: str = "float32",
     device: torch.device | str = "cpu",
 ) -> TrainNetwork:
@@ -36,6 +37,7 @@ def train_cnn(
         train_samples: Train on so many samples, equally many of each class; None for all.
         test_samples: Test on so many; None for all.
         evaluation_samples: Training samples that the true loss and the training figures are measured on; None for all.
+        norm_samples: Training samples that the statistics of batch norms are re-estimated from before measuring.
         dtype: "float32" or "float64".
         device: Where it is trained.
 
@@ -59,6 +61,7 @@ def train_cnn(
         train_samples=train_samples,
         test_samples=test_samples,
         evaluation_samples=evaluation_samples,
+        norm_samples=norm_samples,
         dtype=dtype,
         device=device,
     )

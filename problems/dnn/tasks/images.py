@@ -36,6 +36,7 @@ def train_on_images(
     train_samples: int | None,
     test_samples: int | None,
     evaluation_samples: int | None,
+    norm_samples: int = 5_000,
     dtype: str,
     device: torch.device | str,
 ) -> TrainNetwork:
@@ -51,6 +52,7 @@ def train_on_images(
         train_samples: How many to train on.
         test_samples: How many to test on.
         evaluation_samples: How many training samples are measured.
+        norm_samples: How many the statistics of batch norms are re-estimated from.
         dtype: Of the parameters.
         device: Where it is trained.
 
@@ -63,7 +65,7 @@ def train_on_images(
     kind = dtype_named(dtype)
     device = check_device(device)
     counts = {"train_samples": train_samples, "test_samples": test_samples, "evaluation_samples": evaluation_samples}
-    for name, value in {**counts, "batch_size": batch_size}.items():
+    for name, value in {**counts, "batch_size": batch_size, "norm_samples": norm_samples}.items():
         if value is not None:
             check_count(value, name)
     if batch_size is not None and train_samples is not None and batch_size > train_samples:
@@ -81,6 +83,7 @@ def train_on_images(
         batch_size=batch_size,
         augment=CropFlip(padding=images.size // 8, flip=images.mirrored) if augment else None,
         evaluation_samples=evaluation_samples,
+        norm_samples=norm_samples,
         device=device,
         name=f"{title} on {images.title}",
     )
