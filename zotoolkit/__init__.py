@@ -7,11 +7,11 @@ from zotoolkit import catalogue as _catalogue  # noqa: F401 - registers what com
 from zotoolkit.callable_objective import from_callable
 from zotoolkit.callbacks import Callback, EarlyStop, History, TensorBoard
 from zotoolkit.check_objective import check_objective
-from zotoolkit.directions import Law
 from zotoolkit.dispatch import PartialFailure
 from zotoolkit.errors import ZotoolkitError
 from zotoolkit.estimators import CGE, RGE, PowerDecay
-from zotoolkit.masks import FixedMask, UniformMask
+from zotoolkit.laws import Law, Segmented
+from zotoolkit.masks import FixedMask, LayerwiseRandomMask, MagnitudeMask, UniformMask
 from zotoolkit.minimize import minimize
 from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.optimizers import SignSGD
@@ -20,7 +20,7 @@ from zotoolkit.queries import CoordinateBatch, DenseBatch, QueryBatch, SeededBat
 from zotoolkit.registration import EntrySpec
 from zotoolkit.run import Reason, Result, Run
 from zotoolkit.solver_registry import make_solver, pprint_solvers, register_solver, solver_spec
-from zotoolkit.solvers import GradientSolver, PatternSearch, RandomSearch, ReplayedSolver, Solver
+from zotoolkit.solvers import DeepZero, GradientSolver, PatternSearch, RandomSearch, ReplayedSolver, Solver
 from zotoolkit.spaces import make_space
 from zotoolkit.status import Status, StepInfo
 from zotoolkit.wrappers import (
@@ -65,6 +65,7 @@ __all__ = [
     "Cache",
     "Callback",
     "CoordinateBatch",
+    "DeepZero",
     "DenseBatch",
     "EarlyStop",
     "EntrySpec",
@@ -73,6 +74,8 @@ __all__ = [
     "GymEnvAdapter",
     "History",
     "Law",
+    "LayerwiseRandomMask",
+    "MagnitudeMask",
     "NevergradSolver",
     "Noise",
     "PartialFailure",
@@ -90,6 +93,7 @@ __all__ = [
     "Run",
     "ScipySolver",
     "SeededBatch",
+    "Segmented",
     "SignSGD",
     "Solver",
     "Status",

@@ -22,7 +22,7 @@ from zotoolkit.errors import (
     InvalidValues,
     brief,
 )
-from zotoolkit.laws import Law, law_of
+from zotoolkit.laws import AnyLaw, Law, Segmented, law_of
 from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.queries import CoordinateBatch, DenseBatch, QueryBatch, SeededBatch
 from zotoolkit.seeding import derive_seeds, torch_generator
@@ -280,12 +280,12 @@ class ObjectiveChecker:
             scale[0] = 0.0
             yield CoordinateBatch(base=x0, scale=scale, context=_CONTEXT, index=index)
         if _overrides(self.objective, "evaluate_seeded"):
-            for law in Law:
+            halves = tuple(sorted({0, (len(x0) + 1) // 2, len(x0)}))
+            for law in (*Law, Segmented(Law.NORMAL, halves)):
                 yield self._seeded(x0, bounds, law, None)
-            alive = torch.arange(0, len(x0), 2, device=x0.device)
-            yield self._seeded(x0, bounds, Law.RADEMACHER, alive)
+            yield self._seeded(x0, bounds, Law.RADEMACHER, torch.arange(0, len(x0), 2, device=x0.device))
 
-    def _seeded(self, x0: Tensor, bounds: Bounds, law: Law, alive: Tensor | None) -> SeededBatch:
+    def _seeded(self, x0: Tensor, bounds: Bounds, law: AnyLaw, alive: Tensor | None) -> SeededBatch:
         narrowest = float((bounds.high - bounds.low).min())
         radius = min(self.radius, narrowest / (4 * law.bound))
         base = bounds.project(x0, radius * law.bound)

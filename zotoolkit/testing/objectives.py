@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from zotoolkit.check_objective import ObjectiveChecker, check_objective, promise
+from zotoolkit.laws import Segmented
 from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.queries import CoordinateBatch, DenseBatch, QueryBatch, SeededBatch
 from zotoolkit.spaces import bounds_of
 from zotoolkit.status import Status
 
-KINDS = ("dense", "coordinate", "rademacher", "normal", "sphere", "rademacher alive")
+KINDS = ("dense", "coordinate", "rademacher", "normal", "sphere", "segmented", "rademacher alive")
 
 
 class ObjectiveConformance:
@@ -139,4 +140,7 @@ class ObjectiveConformance:
         if kind == "coordinate":
             return CoordinateBatch(base=base, scale=scale, context=1, index=names % len(base))
         alive = torch.arange(0, len(base), 2, device=base.device) if kind.endswith("alive") else None
-        return SeededBatch(base=base, scale=scale, context=1, seed=names, law=kind.split()[0], alive=alive)
+        law = kind.split()[0]
+        if kind == "segmented":  # as directions are that have length 1 in each tensor of a network
+            law = Segmented("normal", tuple(sorted({0, (len(base) + 1) // 2, len(base)})))
+        return SeededBatch(base=base, scale=scale, context=1, seed=names, law=law, alive=alive)
