@@ -30,13 +30,14 @@ _CLASS_LOSS_MODULES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 _IGNORED = -100
 
 
-def check_network(module: nn.Module, loss: Loss, data: SupervisedData) -> None:
+def check_network(module: nn.Module, loss: Loss, data: SupervisedData, batch_size: int) -> None:
     """Call a copy of the network twice near its start, and the loss once, on a few samples.
 
     Args:
         module: In the mode that answers queries, on the data's device.
         loss: `loss(output, target)`.
         data: What it is trained on.
+        batch_size: Samples a query; no more are taken.
 
     Raises:
         InvalidSetting: If the network cannot be copied or cannot take the inputs; if a call changes its output, its
@@ -54,7 +55,7 @@ def check_network(module: nn.Module, loss: Loss, data: SupervisedData) -> None:
             part.track_running_stats = False  # as engines do: a query keeps no statistics
             part.running_mean = part.running_var = part.num_batches_tracked = None
     _move(module)
-    rows = _telling_rows(data.train_targets)
+    rows = _telling_rows(data.train_targets, min(_ROWS, batch_size))
     raw, target = data.train_inputs[rows], data.train_targets[rows]
     inputs = data.normalised(raw)
     given = inputs.clone()
@@ -108,9 +109,9 @@ def _call(module: nn.Module, inputs: Tensor, data: SupervisedData) -> Any:
         ) from error
 
 
-def _telling_rows(targets: Tensor) -> Tensor:
+def _telling_rows(targets: Tensor, most: int) -> Tensor:
     """Return a few rows, the lowest and highest label among them, so that a loss meets the worst ones."""
-    count = min(_ROWS, len(targets))
+    count = min(most, len(targets))
     rows = torch.arange(count, device=targets.device)
     if targets.ndim == 1 and not targets.is_floating_point() and len(targets) > count >= 2:
         rows[-2], rows[-1] = targets.argmin(), targets.argmax()
@@ -160,11 +161,11 @@ def _check_labels(output: Any, loss: Loss, data: SupervisedData) -> None:
 
 
 def _check_loss(output: Any, target: Tensor, loss: Loss) -> None:
-    if isinstance(output, Tensor) and not isinstance(loss, nn.Module):
-        output, target = output.cpu(), target.cpu()  # a label out of range would end a CUDA process
     try:
         with torch.no_grad():
             value = loss(output, target)
+        if target.is_cuda:  # where an error comes late
+            torch.cuda.synchronize(target.device)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InvalidSetting(

@@ -125,7 +125,7 @@ class TrainNetwork(BlackBoxObjective):
         count = len(self.data.train_inputs)
         wanted = count if evaluation_samples is None else check_count(evaluation_samples, "evaluation_samples")
         self._evaluation_samples = min(count, wanted)
-        check_network(first.to(device), loss, self.data)
+        check_network(first.to(device), loss, self.data, self.batch_size)
         self.engine = engine(first, loss)
         self._by_batch = augment is not None or _mixes_samples(first)
         self._prepared: int | None = None

@@ -105,6 +105,12 @@ def test_what_is_one_is_not() -> None:
     TrainNetwork(lambda: nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=True)), data(), batch_size=5)
 
 
+def test_batch_norm_needs_two_samples() -> None:
+    with pytest.raises(InvalidSetting, match=r"a tensor of shape \(1, 4\).*more than 1 value per channel"):
+        TrainNetwork(lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), data(), batch_size=1)
+    TrainNetwork(Layer, data(), batch_size=1)
+
+
 def test_raw_bytes_need_a_normalisation() -> None:
     raw = SupervisedData(torch.zeros(6, 4, dtype=torch.uint8), torch.tensor([0, 1] * 3))
     with pytest.raises(

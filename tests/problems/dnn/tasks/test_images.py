@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from typing_extensions import override
 import zotoolkit
 from problems.dnn import TrainNetwork
 from zotoolkit import BlackBoxObjective
+from zotoolkit.cli import main
 from zotoolkit.errors import DataMissing, InvalidSetting
 from zotoolkit.testing import ObjectiveConformance
 
@@ -92,6 +94,29 @@ def test_making_draws_nothing(cifar10_folder: Path) -> None:
     state = torch.get_rng_state()
     made("DNN/ViT-CIFAR10-v0", cifar10_folder)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_command_line_says_it_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ZOTOOLKIT_DATA", str(tmp_path))
+    run = ["run", "DNN/ResNet20-CIFAR10-v0", "--solver", "ZO/SPSA-v0", "--budget", "10", "--out", str(tmp_path / "run")]
+    assert main(run) != 0
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("zotoolkit: error: CIFAR-10 is not in the folder")
+    assert "\n" not in said
+    assert main(["describe", "DNN/ResNet20-CIFAR10-v0"]) == 0
+    assert "depends on the data: CIFAR-10 is not in" in capsys.readouterr().out
+
+
+def test_settings_reach_from_the_command_line(cifar10_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOTOOLKIT_DATA", str(cifar10_folder))
+    settings = {"depth": 1, "batch_size": 6, "train_samples": 30, "augment": "false", "evaluation_samples": "null"}
+    pairs = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    out = cifar10_folder / "run"
+    run = ["run", "DNN/CNN-CIFAR10-v0", "--solver", "ZO/SPSA-v0", "--budget", "10", "--no-progress", "--out", str(out)]
+    assert main([*run, *pairs]) == 0
+    assert json.loads((out / "result.json").read_text())["dimension"] == 730
 
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
