@@ -148,6 +148,7 @@ def test_training_is_the_composition_that_it_says_it_is(difference: Any) -> None
         ({"iterations": 120}, 5, None, 120, 2),
         ({"iterations": 600}, 5, None, 600, 5),
         ({"epochs": 3}, 5, None, 15, 5),
+        ({"epochs": 4, "refresh_epochs": 2}, 5, None, 20, 10),
         ({}, 5, None, 250, 5),
         ({}, 5, 10**6, 250, 5),  # the paper's 50 epochs
         ({}, 5, 8 + 12 * 100 + 11, 100, 2),  # what the budget pays for
@@ -198,6 +199,8 @@ def test_a_schedule_that_nobody_knows() -> None:
         solver.ask()
     with pytest.raises(InvalidSetting, match=r"epochs=2 needs an objective that tells metadata\['batches_per_epoch'\]"):
         begun(make(epochs=2), objective)
+    with pytest.raises(InvalidSetting, match=r"refresh_epochs=2 needs an objective"):
+        begun(make(refresh_epochs=2, iterations=9), objective)
     solver = begun(make(iterations=9), objective)
     advance(solver, objective, 1)
     with pytest.raises(AskTellOrder, match="plan is called after reset and before the first ask"):
@@ -284,6 +287,7 @@ def test_scores_that_cannot_be_formed_are_asked_anew_on_another_mini_batch(faili
         ({"epochs": 2, "iterations": 3}, "give epochs or iterations, not both: got 2 and 3"),
         ({"warmup": 1.0}, r"warmup must be a share in \[0, 1\) of the schedule, got 1.0"),
         ({"least": -1}, "least must be an integer of at least 0, got -1"),
+        ({"refresh": 1, "refresh_epochs": 2}, "give refresh or refresh_epochs, not both: got 1 and 2"),
         ({"refresh": 0}, "refresh must be an integer of at least 1, got 0"),
         ({"iterations": 0}, "iterations must be an integer of at least 1, got 0"),
         ({"normalize": "no"}, "normalize must be one of"),

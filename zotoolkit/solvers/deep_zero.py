@@ -57,6 +57,7 @@ class DeepZero(GradientSolver):
             as initialised for the whole run.
         refresh: Iterations between two draws of S_t; None for an epoch, or a fiftieth of a schedule that is shorter
             than 50 epochs though none were asked for.
+        refresh_epochs: Epochs between two draws instead.
         epochs: Length of the schedule; needs an objective that tells `metadata["batches_per_epoch"]`.
         iterations: Length of the schedule in steps instead.
         warmup: Share of the schedule in which the rate rises; the paper's 3 epochs of 50.
@@ -80,6 +81,7 @@ class DeepZero(GradientSolver):
         grasp: ZOGrasp | None = None,
         least: int = 1,
         refresh: int | None = None,
+        refresh_epochs: int | None = None,
         epochs: int | None = None,
         iterations: int | None = None,
         warmup: float = 0.06,
@@ -92,6 +94,9 @@ class DeepZero(GradientSolver):
         self.grasp = ZOGrasp() if grasp is None else grasp
         self.least = check_count(least, "least", least=0)
         self.refresh = None if refresh is None else check_count(refresh, "refresh")
+        self.refresh_epochs = None if refresh_epochs is None else check_count(refresh_epochs, "refresh_epochs")
+        if refresh is not None and refresh_epochs is not None:
+            raise InvalidSetting(f"give refresh or refresh_epochs, not both: got {refresh} and {refresh_epochs}.")
         self.epochs = None if epochs is None else check_count(epochs, "epochs")
         self.iterations = None if iterations is None else check_count(iterations, "iterations")
         if epochs is not None and iterations is not None:
@@ -136,13 +141,14 @@ class DeepZero(GradientSolver):
     def _wanted(self) -> int | None:
         """Return how long the schedule is if nobody plans; None if that cannot be known."""
         epoch = self._structure.batches_per_epoch
+        for name, count in (("epochs", self.epochs), ("refresh_epochs", self.refresh_epochs)):
+            if count is not None and epoch is None:
+                raise InvalidSetting(
+                    f"{name}={count} needs an objective that tells metadata['batches_per_epoch'], in a loop of your "
+                    "own by solver.attach(objective) before reset; where there are no epochs, count in iterations."
+                )
         if self.iterations is not None:
             return self.iterations
-        if self.epochs is not None and epoch is None:
-            raise InvalidSetting(
-                f"epochs={self.epochs} needs an objective that tells metadata['batches_per_epoch'], in a loop of your "
-                "own by solver.attach(objective) before reset; without epochs, give iterations."
-            )
         return None if epoch is None else epoch * (self.epochs or EPOCHS)
 
     @override
@@ -244,6 +250,8 @@ class DeepZero(GradientSolver):
     def _refreshed_every(self) -> int:
         if self.refresh is not None:
             return self.refresh
+        if self.refresh_epochs is not None:
+            return self.refresh_epochs * (self._structure.batches_per_epoch or 1)
         epoch, fiftieth = self._structure.batches_per_epoch, max(1, self._known_length() // EPOCHS)
         if epoch is None or self.epochs is not None:
             return epoch or fiftieth

@@ -114,6 +114,7 @@ def deep_zero(
     normalize: Normalization = "per-tensor",
     least: int = 1,
     refresh: int | None = None,
+    refresh_epochs: int | None = None,
     epochs: int | None = None,
     iterations: int | None = None,
     warmup: float = 0.06,
@@ -132,6 +133,7 @@ def deep_zero(
         normalize: Of these directions: "per-tensor", "global" or "none".
         least: How many weights every layer keeps at least.
         refresh: Iterations between two draws of the live coordinates; None for an epoch.
+        refresh_epochs: Epochs between two draws instead; the authors' program has 5.
         epochs: Length of the schedule; None for 50, or what the budget pays for.
         iterations: Length of the schedule in steps instead.
         warmup: Share of the schedule in which the rate rises.
@@ -148,6 +150,7 @@ def deep_zero(
         grasp=ZOGrasp(mu, q, normalize),
         least=least,
         refresh=refresh,
+        refresh_epochs=refresh_epochs,
         epochs=epochs,
         iterations=iterations,
         warmup=warmup,
