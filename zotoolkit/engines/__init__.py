@@ -3,6 +3,17 @@
 from zotoolkit.engines.base import Engine, Inputs, Loss
 from zotoolkit.engines.layout import Kind, ParameterLayout, ParameterSlot
 from zotoolkit.engines.loop import LoopEngine
+from zotoolkit.engines.replay import ReplayEngine
 from zotoolkit.engines.vmap import VmapEngine
 
-__all__ = ["Engine", "Inputs", "Kind", "LoopEngine", "Loss", "ParameterLayout", "ParameterSlot", "VmapEngine"]
+__all__ = [
+    "Engine",
+    "Inputs",
+    "Kind",
+    "LoopEngine",
+    "Loss",
+    "ParameterLayout",
+    "ParameterSlot",
+    "ReplayEngine",
+    "VmapEngine",
+]

@@ -1,0 +1,128 @@
+"""The element-wise passes of difference propagation, each written so that a compiler can fuse it into one loop.
+
+All take differences as `(P, M, C)`: P candidates, M samples and positions, C channels innermost. Sums run in float32 at
+least, whatever the differences are stored in. With y = gain * (x - mean) / sigma + shift, a change D of x gives
+
+    dy = A * D + B * x_hat + O,    A = gain / sigma',  B = gain * (sigma / sigma' - 1),  O = -A * mean(D)
+
+and sigma'^2 - sigma^2 = 2 sigma cov(x_hat, D) + var(D), which is formed directly and not as a difference of variances.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import types
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+_log = logging.getLogger("zotoolkit")
+
+
+def wide(values: Tensor) -> Tensor:
+    """Return the values in float32, or float64 where they are so already."""
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
+
+
+def norm_coefficients(change: Tensor, normed: Tensor, gain: Tensor, variance: Tensor) -> Tensor:
+    """Return the `(3, P, C)` coefficients A, B, O of a batch normalisation over M.
+
+    Args:
+        change: `(P, M, C)` of the input.
+        normed: `(M, C)` or `(P, M, C)`, x_hat at the base point.
+        gain: `(C,)` or `(P, C)`.
+        variance: `(C,)` or `(P, C)` with epsilon added.
+    """
+    d = wide(change)
+    count = change.shape[1]
+    mean = d.sum(1) / count
+    covariance = (d * normed).sum(1) / count
+    square = (d * d).sum(1) / count
+    sigma = torch.sqrt(variance)
+    growth = 2 * sigma * covariance + square - mean * mean
+    sigma_new = torch.sqrt(variance + growth)
+    a = gain / sigma_new
+    b = -gain * growth / (sigma_new * (sigma_new + sigma))
+    return torch.stack((a, b, -a * mean))
+
+
+def norm_apply(change: Tensor, normed: Tensor, coefficients: Tensor) -> Tensor:
+    """Return the `(P, M, C)` change behind a normalisation."""
+    return _affine(change, normed, coefficients).to(change.dtype)
+
+
+def relu_change(change: Tensor, base: Tensor) -> Tensor:
+    """Return relu(base + change) - relu(base) without cancellation: max(change, -base) + min(base, 0)."""
+    return (torch.maximum(wide(change), -base) + torch.clamp(base, max=0)).to(change.dtype)
+
+
+def norm_relu(change: Tensor, normed: Tensor, coefficients: Tensor, base: Tensor) -> Tensor:
+    """Return the change behind a normalisation and a ReLU whose input is `(M, C)` base."""
+    d = _affine(change, normed, coefficients)
+    return torch.maximum(d, -base, out=d).add_(torch.clamp(base, max=0)).to(change.dtype)
+
+
+def norm_add_relu(change: Tensor, normed: Tensor, coefficients: Tensor, base: Tensor, other: Tensor) -> Tensor:
+    """Return the change behind a normalisation, an addition of `(P, M, C)` other, and a ReLU."""
+    d = _affine(change, normed, coefficients).add_(other)
+    return torch.maximum(d, -base, out=d).add_(torch.clamp(base, max=0)).to(change.dtype)
+
+
+def _affine(change: Tensor, normed: Tensor, coefficients: Tensor) -> Tensor:
+    a, b, o = coefficients[:, :, None]
+    return (wide(change) * a).addcmul_(normed, b).add_(o)
+
+
+class Kernels:
+    """The functions above, as they are or compiled.
+
+    Args:
+        fused: Whether to compile them with torch.compile; where no compiler is at hand that is said once in the log and
+            the plain functions are used.
+    """
+
+    def __init__(self, fused: bool) -> None:
+        prepare: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] = _Fused if fused else lambda plain: plain
+        self.fused = fused
+        self.norm_coefficients = prepare(norm_coefficients)
+        self.norm_apply = prepare(norm_apply)
+        self.norm_relu = prepare(norm_relu)
+        self.norm_add_relu = prepare(norm_add_relu)
+
+
+class _Fused:
+    """A function compiled once for each shape and dtype, whatever the number of candidates."""
+
+    works = True
+    """Whether compiling has worked so far in this process."""
+
+    def __init__(self, plain: Callable[..., Tensor]) -> None:
+        self._plain = plain
+
+    def __call__(self, change: Tensor, *others: Tensor) -> Tensor:
+        if not _Fused.works:
+            return self._plain(change, *others)
+        for value in (change, *others):
+            if value.ndim == 3:  # (P, M, C) differences or (3, P, C) coefficients
+                torch._dynamo.maybe_mark_dynamic(value, 0 if value.shape[1:] == change.shape[1:] else 1)
+        try:
+            return _compiled(self._plain, tuple(change.shape[1:]), change.dtype, change.device.type)(change, *others)
+        except Exception as error:
+            if not type(error).__module__.startswith("torch."):
+                raise
+            _Fused.works = False
+            reason = str(error).strip().splitlines()[0]
+            _log.warning("element-wise passes run unfused, for torch.compile does not work here: %s", reason)
+            return self._plain(change, *others)
+
+
+@functools.cache
+def _compiled(
+    plain: Callable[..., Tensor], shape: tuple[int, ...], dtype: torch.dtype, device: str
+) -> Callable[..., Tensor]:
+    """Return a compiled copy of a function; torch.compile counts the shapes that one function object has seen."""
+    name = "_".join(map(str, (plain.__name__, *shape, str(dtype).removeprefix("torch."), device)))
+    own = types.FunctionType(plain.__code__.replace(co_name=name), plain.__globals__, name)
+    return torch.compile(own, dynamic=False)
