@@ -5,7 +5,7 @@ layer a whole forward pass: parts of equal length would keep one worker busy and
 neighbouring coordinates, cut where the summed cost reaches k/w of the total, so that each worker sees few layers and no
 part costs more than total/w plus its dearest query.
 
-Source: Chen et al., DeepZero, ICLR 2024, section 4 (feature reuse, parallelisation over coordinates).
+Source: Chen et al., DeepZero, ICLR 2024, section 5 (feature reuse, parallelisation over coordinates).
 """
 
 from __future__ import annotations

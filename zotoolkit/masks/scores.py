@@ -30,7 +30,7 @@ def grasp_scores(x: Tensor, gradient: Tensor, shifted_gradient: Tensor, mu: floa
         >>> grasp_scores(x, gradient, hessian * (x + 0.5 * gradient), mu=0.5).tolist()
         [9.0, 4.0]
 
-    Source: Chen et al., DeepZero, ICLR 2024, eq. (4); Wang et al., GraSP, ICLR 2020.
+    Source: Chen et al., DeepZero, ICLR 2024, section 4; Wang et al., GraSP, ICLR 2020.
     """
     check_positive(mu, "mu")
     for name, value in (("gradient", gradient), ("shifted_gradient", shifted_gradient)):

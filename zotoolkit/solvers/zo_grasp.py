@@ -8,7 +8,8 @@ tensor of d_l weights is 1/d_l of the gradient. That matters: with some hundred 
 Unbiased, the noise would grow as sqrt(d_l), and large tensors would win every comparison; as it is, small ones do, as
 they do in the scores that back-propagation gives.
 
-Source: Chen et al., DeepZero, ICLR 2024, eq. (4); the normalisation is that of the authors' code.
+Source: Chen et al., DeepZero, ICLR 2024, section 4; the normalisation is that of the authors' code (whose g carries one
+more factor mu, so that the two points all but coincide and the ratios come out the same).
 """
 
 from __future__ import annotations
