@@ -140,7 +140,7 @@ def deep_zero(
         momentum: Of SGD.
         weight_decay: Of SGD.
 
-    Source: Chen et al., DeepZero, ICLR 2024, Algorithm 1 and appendix.
+    Source: Chen et al., DeepZero, ICLR 2024, Algorithm 1.
     """
     return DeepZero(
         _sgd(lr, momentum, weight_decay),
