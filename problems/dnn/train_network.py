@@ -24,7 +24,7 @@ from problems.dnn.evaluation import blocks, figures, re_estimate
 from problems.dnn.minibatches import MiniBatches
 from problems.dnn.network_checks import check_network
 from zotoolkit.checks import check_choice, check_count, check_device
-from zotoolkit.engines import Engine, Loss, ParameterLayout, VmapEngine
+from zotoolkit.engines import Engine, Loss, ParameterLayout, ReplayEngine
 from zotoolkit.engines.base import seeded_randomness
 from zotoolkit.errors import InvalidSetting, brief
 from zotoolkit.objective import BlackBoxObjective
@@ -32,6 +32,8 @@ from zotoolkit.queries import CoordinateBatch, QueryBatch, SeededBatch
 from zotoolkit.seeding import derive_seed
 from zotoolkit.spaces import make_space
 
+# Queries between two chances to stop, for engines that manage their memory themselves.
+_STREAMED = 4096
 _INIT_DRAW, _LAYER_DRAW = 0x501, 0x503
 
 EngineFactory = Callable[[nn.Module, Loss], Engine]
@@ -95,7 +97,7 @@ class TrainNetwork(BlackBoxObjective):
         augment: Augment | None = None,
         evaluation_samples: int | None = None,
         norm_samples: int = 5_000,
-        engine: EngineFactory = VmapEngine,
+        engine: EngineFactory = ReplayEngine,
         low: float = -float("inf"),
         high: float = float("inf"),
         device: torch.device | str = "cpu",
@@ -166,6 +168,12 @@ class TrainNetwork(BlackBoxObjective):
     @override
     def costs(self, batch: QueryBatch) -> dict[str, float]:
         return self.engine.costs(batch)
+
+    @override
+    def queries_per_chunk(self, batch: QueryBatch) -> int:
+        if not (isinstance(batch, CoordinateBatch) and self.engine.streams):
+            return super().queries_per_chunk(batch)
+        return _STREAMED if self._chunk_limit is None else min(_STREAMED, self._chunk_limit)
 
     # The truth ------------------------------------------------------------------------------------------------------
 

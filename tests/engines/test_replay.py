@@ -15,6 +15,7 @@ from torch.nn import functional
 from tests.engines.networks import CASES, Case, Residual
 from zotoolkit import CoordinateBatch
 from zotoolkit.engines import LoopEngine, ReplayEngine
+from zotoolkit.engines import base as base_module
 from zotoolkit.engines import recording as recording_module
 from zotoolkit.errors import InvalidSetting
 
@@ -198,6 +199,7 @@ class _Aliasing(nn.Module):
 def test_networks_that_cannot_be_replayed_run_in_the_general_engine(
     module: nn.Module, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    base_module.say_once.cache_clear()
     with caplog.at_level(logging.WARNING, "zotoolkit"):
         engine = ReplayEngine(module, functional.cross_entropy, general=LoopEngine)
         base = engine.layout.flatten(module)

@@ -12,10 +12,12 @@ The last two return None where an engine has no better way than the points; the 
 from __future__ import annotations
 
 import copy
+import functools
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Union
+from typing import Any, Literal, Union
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,8 @@ from zotoolkit.queries import CoordinateBatch, QueryBatch, SeededBatch
 
 Inputs = Union[Tensor, tuple[Tensor, ...]]
 Loss = Callable[[Any, Any], Tensor]
+Arithmetic = Literal["float32", "bfloat16"]
+ARITHMETICS = ("float32", "bfloat16")
 
 
 class Engine(ABC):
@@ -42,10 +46,13 @@ class Engine(ABC):
 
     Attributes:
         layout: How the network's parameters stand in a point.
+        streams: Whether `coordinates` splits a batch by itself, so that any number of queries fits into memory.
 
     Raises:
         InvalidSetting: If the module cannot be laid out or loss is not callable.
     """
+
+    streams: bool = False
 
     def __init__(self, module: nn.Module, loss: Loss) -> None:
         self.layout = ParameterLayout.of(module)
@@ -103,3 +110,16 @@ def seeded_randomness(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.random.manual_seed(seed)
         yield
+
+
+def innermost_channels(value: Any) -> Any:
+    """Return images, `(B, C, H, W)`, with the channels innermost in memory, and all else as it is."""
+    if isinstance(value, Tensor) and value.ndim == 4:
+        return value.contiguous(memory_format=torch.channels_last)
+    return value
+
+
+@functools.cache
+def say_once(message: str) -> None:
+    """Log a warning the first time that this process has it."""
+    logging.getLogger("zotoolkit").warning(message)

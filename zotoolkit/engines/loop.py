@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._pytree import tree_map
 from typing_extensions import override
 
-from zotoolkit.engines.base import Engine, Inputs, seeded_randomness
+from zotoolkit.checks import check_choice
+from zotoolkit.engines.base import ARITHMETICS, Arithmetic, Engine, Inputs, Loss, innermost_channels, seeded_randomness
 
 
 class LoopEngine(Engine):
     """A Python loop of `torch.func.functional_call` over the candidates.
 
     Works for modules that vmap cannot batch: data-dependent branches, in-place tricks, custom kernels. Random layers
-    draw the same numbers for every candidate of a seed.
+    draw the same numbers for every candidate of a seed. Images are laid out with the channels innermost in memory,
+    which made a ResNet-20 1.5 times as fast on a CPU.
 
     Args:
         module: The network.
         loss: `loss(output, target)` returns one number.
+        arithmetic: "float32", or "bfloat16" to run the network under torch's autocast: about twice as fast where the
+            processor has instructions for it. A loss then has three digits, which is enough for random directions,
+            whose own variance is far larger, and not for single coordinates. Float64 networks stay in float64.
 
     Example:
         >>> engine = LoopEngine(torch.nn.Linear(2, 1, bias=False), lambda output, target: (output - target).abs().sum())
@@ -28,13 +35,24 @@ class LoopEngine(Engine):
         [1.0, 2.0]
     """
 
+    def __init__(self, module: nn.Module, loss: Loss, *, arithmetic: Arithmetic = "float32") -> None:
+        super().__init__(module, loss)
+        check_choice(arithmetic, ARITHMETICS, "arithmetic")
+        self._narrow = arithmetic == "bfloat16" and self.layout.dtype == torch.float32
+
     @override
     def dense(self, points: Tensor, inputs: Inputs, target: Any, seed: int = 0) -> Tensor:
-        arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+        arguments = tuple(map(innermost_channels, inputs if isinstance(inputs, tuple) else (inputs,)))
+        cast = torch.autocast(points.device.type, torch.bfloat16) if self._narrow else nullcontext()
         losses: list[Tensor] = []
         with torch.no_grad(), seeded_randomness(seed, points.device):
             for point in points:
                 torch.random.manual_seed(seed)
-                output = functional_call(self.module, self.layout.unflatten(point), arguments)
-                losses.append(self.scalar_loss(output, target))
+                with cast:
+                    output = functional_call(self.module, self.layout.unflatten(point), arguments)
+                losses.append(self.scalar_loss(tree_map(_widened, output) if self._narrow else output, target))
         return torch.stack(losses) if losses else points.new_empty(0)
+
+
+def _widened(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from zotoolkit.engines.base import Loss
+from zotoolkit.engines.base import Loss, innermost_channels
 from zotoolkit.engines.change import Change
 from zotoolkit.engines.graph import Graph, Step, state_of
 from zotoolkit.engines.kernels import Kernels
@@ -59,7 +59,7 @@ class Recording:
         self._dtype = dtype
         self._chunk_bytes = chunk_bytes or (_CHUNK_BYTES_GPU if point.is_cuda else _CHUNK_BYTES_CPU)
         weights = state_of(module, parameters)
-        given = [_innermost_channels(value) for value in arguments]
+        given = [innermost_channels(value) for value in arguments]
         values: dict[int, Any] = {-1 - i: value for i, value in enumerate(given)}
         self._memories: dict[int, Memory] = {}
         if not point.is_cuda:
@@ -230,12 +230,6 @@ def _keep_freed_memory() -> None:
     the size of the largest block that was freed (mallopt(3), M_MMAP_THRESHOLD); others are not affected.
     """
     torch.empty((32 << 20) - (64 << 10), dtype=torch.uint8)
-
-
-def _innermost_channels(value: Any) -> Any:
-    if isinstance(value, Tensor) and value.ndim == 4:
-        return value.contiguous(memory_format=torch.channels_last)
-    return value
 
 
 def _equal(one: Any, two: Any) -> bool:

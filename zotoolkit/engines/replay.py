@@ -12,7 +12,6 @@ operation, and differences in place of values.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -22,19 +21,15 @@ from torch.utils import _pytree as pytree
 from typing_extensions import override
 
 from zotoolkit.checks import check_choice, check_count
-from zotoolkit.engines.base import Engine, Inputs, Loss
+from zotoolkit.engines.base import ARITHMETICS, Arithmetic, Engine, Inputs, Loss, say_once
+from zotoolkit.engines.dense import DenseEngine
 from zotoolkit.engines.graph import Graph
 from zotoolkit.engines.operations import Untraceable
 from zotoolkit.engines.recording import Recording
-from zotoolkit.engines.vmap import VmapEngine
 from zotoolkit.errors import InvalidSetting
 from zotoolkit.queries import CoordinateBatch, QueryBatch
 
-_log = logging.getLogger("zotoolkit")
-
 _TOLERANCE = 1e-3
-
-Arithmetic = Literal["float32", "bfloat16"]
 
 
 class ReplayEngine(Engine):
@@ -48,7 +43,7 @@ class ReplayEngine(Engine):
             in a gradient. A float64 network is computed in float64.
         fused: Whether torch.compile joins the element-wise passes; "auto" does so for networks so large that it pays.
         general: Called with the network and the loss, makes the engine for points without structure, and for networks
-            that torch.fx cannot trace; then the log says why, once.
+            that torch.fx cannot trace; then the log says why, once. None for a DenseEngine of the same arithmetic.
         chunk_bytes: Size of one operation's differences over all candidates that run together; None for 3 MiB on a
             CPU, near its cache, and 512 MiB on a GPU. Halved whenever memory runs out.
 
@@ -74,14 +69,14 @@ class ReplayEngine(Engine):
         *,
         arithmetic: Arithmetic = "float32",
         fused: bool | Literal["auto"] = "auto",
-        general: Callable[[nn.Module, Loss], Engine] = VmapEngine,
+        general: Callable[[nn.Module, Loss], Engine] | None = None,
         chunk_bytes: int | None = None,
     ) -> None:
         super().__init__(module, loss)
-        check_choice(arithmetic, ("float32", "bfloat16"), "arithmetic")
+        check_choice(arithmetic, ARITHMETICS, "arithmetic")
         if fused not in (True, False, "auto"):
             raise InvalidSetting(f"fused must be True, False or 'auto', got {fused!r}.")
-        self.general = general(module, loss)
+        self.general = DenseEngine(module, loss, arithmetic=arithmetic) if general is None else general(module, loss)
         self._dtype = torch.float64 if self.layout.dtype == torch.float64 else getattr(torch, arithmetic)
         self._fused = fused
         self._chunk_bytes = None if chunk_bytes is None else check_count(chunk_bytes, "chunk_bytes")
@@ -90,6 +85,7 @@ class ReplayEngine(Engine):
         self._graph: Graph | None = None
         try:
             self._graph = Graph.of(self.module, self.layout)
+            self.streams = True
         except Untraceable as reason:
             self._give_up(str(reason))
 
@@ -181,6 +177,7 @@ class ReplayEngine(Engine):
 
     def _give_up(self, reason: str) -> None:
         self._graph = None
-        _log.warning(
-            "coordinate batches run in %s, without replay: %s", type(self.general).__name__, reason.rstrip(".")
+        name = type(self.module).__name__
+        say_once(
+            f"coordinate batches of {name} run in {type(self.general).__name__}, without replay: {reason.rstrip('.')}"
         )

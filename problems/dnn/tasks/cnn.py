@@ -8,6 +8,7 @@ from torch import nn
 from problems.dnn.networks import deepzero_cnn
 from problems.dnn.tasks.images import image_set, train_on_images
 from problems.dnn.train_network import TrainNetwork
+from zotoolkit.engines.base import Arithmetic
 
 
 def train_cnn(
@@ -23,6 +24,7 @@ def train_cnn(
     evaluation_samples: int | None = 10_000,
     norm_samples: int = 5_000,
     dtype: str = "float32",
+    arithmetic: Arithmetic = "float32",
     device: torch.device | str = "cpu",
 ) -> TrainNetwork:
     """Layers of 3x3 convolution, batch norm, ReLU and 2x2 max pooling, then average pooling and a linear layer.
@@ -39,6 +41,7 @@ def train_cnn(
         evaluation_samples: Training samples that the true loss and the training figures are measured on; None for all.
         norm_samples: Training samples that the statistics of batch norms are re-estimated from before measuring.
         dtype: "float32" or "float64".
+        arithmetic: "float32", or "bfloat16" for faster queries with small errors; see `ReplayEngine` and `LoopEngine`.
         device: Where it is trained.
 
     Raises:
@@ -63,5 +66,6 @@ def train_cnn(
         evaluation_samples=evaluation_samples,
         norm_samples=norm_samples,
         dtype=dtype,
+        arithmetic=arithmetic,
         device=device,
     )

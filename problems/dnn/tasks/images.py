@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from problems.dnn.data.image_sets import IMAGE_SETS, ImageSet
 from problems.dnn.tasks.dtypes import dtype_named
 from problems.dnn.train_network import TrainNetwork
 from zotoolkit.checks import check_choice, check_count, check_device
+from zotoolkit.engines import ReplayEngine
+from zotoolkit.engines.base import ARITHMETICS, Arithmetic
 from zotoolkit.errors import InvalidSetting, brief
 
 
@@ -38,6 +41,7 @@ def train_on_images(
     evaluation_samples: int | None,
     norm_samples: int = 5_000,
     dtype: str,
+    arithmetic: Arithmetic,
     device: torch.device | str,
 ) -> TrainNetwork:
     """Return the objective; see `problems.dnn.train_resnet` for the settings.
@@ -54,6 +58,7 @@ def train_on_images(
         evaluation_samples: How many training samples are measured.
         norm_samples: How many the statistics of batch norms are re-estimated from.
         dtype: Of the parameters.
+        arithmetic: Of the engine.
         device: Where it is trained.
 
     Raises:
@@ -63,6 +68,7 @@ def train_on_images(
     """
     images = image_set(dataset)
     kind = dtype_named(dtype)
+    check_choice(arithmetic, ARITHMETICS, "arithmetic")
     device = check_device(device)
     counts = {"train_samples": train_samples, "test_samples": test_samples, "evaluation_samples": evaluation_samples}
     for name, value in {**counts, "batch_size": batch_size, "norm_samples": norm_samples}.items():
@@ -81,6 +87,7 @@ def train_on_images(
         lambda: network().to(kind),
         data,
         batch_size=batch_size,
+        engine=functools.partial(ReplayEngine, arithmetic=arithmetic),
         augment=CropFlip(padding=images.size // 8, flip=images.mirrored) if augment else None,
         evaluation_samples=evaluation_samples,
         norm_samples=norm_samples,

@@ -10,6 +10,7 @@ from torch import nn
 from problems.dnn.networks import mlp
 from problems.dnn.tasks.images import image_set, train_on_images
 from problems.dnn.train_network import TrainNetwork
+from zotoolkit.engines.base import Arithmetic
 
 
 def train_mlp(
@@ -24,6 +25,7 @@ def train_mlp(
     test_samples: int | None = None,
     evaluation_samples: int | None = 10_000,
     dtype: str = "float32",
+    arithmetic: Arithmetic = "float32",
     device: torch.device | str = "cpu",
 ) -> TrainNetwork:
     """A multi-layer perceptron on the pixels of an image.
@@ -39,6 +41,7 @@ def train_mlp(
         test_samples: Test on so many; None for all.
         evaluation_samples: Training samples that the true loss and the training figures are measured on; None for all.
         dtype: "float32" or "float64".
+        arithmetic: "float32", or "bfloat16" for faster queries with small errors; see `ReplayEngine` and `LoopEngine`.
         device: Where it is trained.
 
     Raises:
@@ -63,5 +66,6 @@ def train_mlp(
         test_samples=test_samples,
         evaluation_samples=evaluation_samples,
         dtype=dtype,
+        arithmetic=arithmetic,
         device=device,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 
 import pytest
 import torch
@@ -155,15 +154,14 @@ def test_batch_norm_trains_on_the_minibatch_and_is_measured_on_the_training_set(
     assert not network.training
 
 
-def test_dropout_needs_a_word_and_is_then_a_function_of_the_context() -> None:
-    x0, _ = (refused := TrainNetwork(with_dropout, data(), batch_size=6)).reset(seed=1)
+def test_dropout_is_a_function_of_the_context() -> None:
+    x0, _ = (refused := TrainNetwork(with_dropout, data(), batch_size=6, engine=VmapEngine)).reset(seed=1)
     with pytest.raises(InvalidSetting, match="randomness='same'"):
         refused.step(zotoolkit.DenseBatch.at(x0[None]))
     off = TrainNetwork(with_dropout, data(), batch_size=6, mode="eval")
     off.reset(seed=1)
     off.step(zotoolkit.DenseBatch.at(x0[None]))
-    shared = functools.partial(VmapEngine, randomness="same")
-    objective = TrainNetwork(with_dropout, data(), batch_size=6, engine=shared)
+    objective = TrainNetwork(with_dropout, data(), batch_size=6)
     objective.reset(seed=1)
     pair = torch.stack((x0, x0))
     values = objective.evaluate(pair, 0)
@@ -172,6 +170,16 @@ def test_dropout_needs_a_word_and_is_then_a_function_of_the_context() -> None:
     assert not torch.allclose(objective.evaluate(pair, 3), values)
     torch.testing.assert_close(objective.gradient(x0, 0)[0], values[0])
     torch.testing.assert_close(objective.noise_free(pair), off.noise_free(pair))
+
+
+def test_coordinate_queries_agree_with_their_points() -> None:
+    objective = TrainNetwork(mlp, data(), batch_size=6)
+    x0, _ = objective.reset(seed=1)
+    index = torch.arange(objective.dim)
+    batch = zotoolkit.CoordinateBatch(base=x0, scale=torch.full_like(x0, 0.1), index=index, context=2)
+    values, *_, info = objective.step(batch)
+    torch.testing.assert_close(values, objective.evaluate(batch.points(), 2))
+    assert info["costs"]["forward_equivalents"] <= objective.dim
 
 
 def test_engines_agree() -> None:
