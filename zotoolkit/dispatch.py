@@ -92,11 +92,10 @@ def answer(objective: BlackBoxObjective, batch: QueryBatch, allowance: int | Non
 
 def _answer_chunk(objective: BlackBoxObjective, chunk: QueryBatch, gathered: _Answer) -> None:
     """Answer a chunk, halving it around queries that raise."""
-    costs = objective.costs(chunk)
     try:
         values = _evaluate(objective, chunk)
     except PartialFailure as failure:
-        gathered.charge(costs)
+        gathered.charge(objective.costs(chunk))
         values = _check_values(failure.values, chunk, "PartialFailure.values")
         if strangers := [row for row in failure.errors if row not in range(len(chunk))]:
             raise InvalidValues(f"PartialFailure.errors names row {strangers[0]!r} of {len(chunk)} rows.") from None
@@ -107,14 +106,14 @@ def _answer_chunk(objective: BlackBoxObjective, chunk: QueryBatch, gathered: _An
     except Exception as error:
         if _is_out_of_memory(error):
             raise
-        gathered.charge(costs)
+        gathered.charge(objective.costs(chunk))
         if len(chunk) == 1:
             gathered.add(chunk.scale.new_full((1,), float("nan")), {0: f"{type(error).__name__}: {error}"})
             return
         for half in chunk.split((len(chunk) + 1) // 2):
             _answer_chunk(objective, half, gathered)
     else:
-        gathered.charge(costs)
+        gathered.charge(objective.costs(chunk))
         gathered.add(values, {})
 
 

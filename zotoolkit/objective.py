@@ -114,7 +114,10 @@ class BlackBoxObjective(ABC):
         return {}
 
     def costs(self, batch: QueryBatch) -> dict[str, float]:
-        """Return what answering the batch costs; a fast path that computes a share of a forward says so here."""
+        """Return what answering the batch costs; a fast path that computes a share of a forward says so here.
+
+        Asked when the batch has been answered.
+        """
         return {"forward_equivalents": float(len(batch))}
 
     def queries_per_chunk(self, batch: QueryBatch) -> int:

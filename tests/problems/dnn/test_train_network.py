@@ -179,7 +179,7 @@ def test_coordinate_queries_agree_with_their_points() -> None:
     batch = zotoolkit.CoordinateBatch(base=x0, scale=torch.full_like(x0, 0.1), index=index, context=2)
     values, *_, info = objective.step(batch)
     torch.testing.assert_close(values, objective.evaluate(batch.points(), 2))
-    assert info["costs"]["forward_equivalents"] <= objective.dim
+    assert info["costs"]["forward_equivalents"] < objective.dim / 2
 
 
 def test_engines_agree() -> None:
