@@ -46,6 +46,7 @@ class Network:
         engine: Of `ENGINES`.
         held_out: Share of the training set that is measured in the test set's place; 0 for the test set itself.
         evaluation_samples: Training images that the training loss is measured on at the end.
+        test_samples: Test images that are measured; None for all.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Network:
     engine: str = "replay"
     held_out: float = 0.0
     evaluation_samples: int = 2_000
+    test_samples: int | None = None
 
     @property
     def label(self) -> str:
@@ -76,6 +78,7 @@ class Network:
         data = _images(options.folder)
         if self.held_out:
             data = data.hold_out(self.held_out)
+        data = data.subset(test=self.test_samples)
         return TrainNetwork(
             functools.partial(NETWORKS[self.kind], self.depth),
             data,
@@ -121,7 +124,8 @@ class Training(Task):
 
     @override
     def description(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if key != "name"}
+        network = {key: value for key, value in asdict(self.network).items() if value is not None}
+        return {**{key: value for key, value in asdict(self).items() if key != "name"}, "network": network}
 
     @override
     def run(self, home: Path, options: Options) -> dict[str, Any]:
