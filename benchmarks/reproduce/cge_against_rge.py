@@ -14,9 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cells import accuracy, each, percent, queries, seconds, test_loss
+from cells import accuracy, each, mean, percent, queries, seconds, test_loss
 from experiment import Experiment, Results, Table, Task, main
 from training import Network, Training
+
+from zotoolkit.compare.canvas import canvas, check_matplotlib, finish, label_ends
+from zotoolkit.compare.style import SOFT, styles
 
 FIRST, CGE, RGE, TENTH = "first-order", "CGE", "RGE", "RGE, a tenth of CGE's rate"
 SOLVERS = {FIRST: "Reference/SGD-v0", CGE: "ZO/SGD-CGE-v0", RGE: "ZO/SGD-RGE-v0", TENTH: "ZO/SGD-RGE-v0"}
@@ -156,7 +159,38 @@ def _words(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
 
 
-EXPERIMENT = Experiment("cge-against-rge", __doc__ or "", plan, tables)
+def draw(size: str, results: Results) -> bytes:
+    """Return the smallest network's training losses, averaged over seeds and twentieths of the run."""
+    check_matplotlib()
+    setting = SIZES[size]
+    depth = min(setting.depths)
+    runs = {method: _of(setting, results, depth, method) for method in setting.depths[depth]}
+    curves = {method: _smoothed(found) for method, found in runs.items() if found}
+    looks = styles(list(curves), references=[FIRST])
+    with canvas(curves) as (figure, axes):
+        for method, (steps, losses) in curves.items():
+            look = looks[method]
+            # Behind CGE, which all but covers it.
+            width, order = (5.0, 2.0) if method == FIRST else (1.8, 3.0)
+            colour, dashes = (SOFT, "-") if method == FIRST else (look.colour, look.dashes)
+            axes.plot(steps, losses, color=colour, linestyle=dashes, linewidth=width, zorder=order)
+        axes.set_xlabel("iteration")
+        axes.set_ylabel("mini-batch loss, averaged")
+        dim = Network("CNN", depth, 1).layout.dim
+        axes.set_title(f"CNN with d = {dim:,}: q = d queries an estimate", loc="left", fontweight="bold")
+        label_ends(axes, {method: losses[-1] for method, (_, losses) in curves.items()}, looks)
+        return finish(figure, ("png",), "cge-against-rge", "Loss by iteration.").files["png"]
+
+
+def _smoothed(runs: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
+    """Return the middles of twenty stretches of the run and the mean loss over each, over all runs."""
+    losses = [mean(step) for step in zip(*(run["losses"] for run in runs), strict=True)]
+    width = max(1, len(losses) // 20)
+    starts = range(0, len(losses) - width + 1, width)
+    return [start + (width + 1) / 2 for start in starts], [mean(losses[start : start + width]) for start in starts]
+
+
+EXPERIMENT = Experiment("cge-against-rge", __doc__ or "", plan, tables, draw)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT))

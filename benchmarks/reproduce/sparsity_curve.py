@@ -57,7 +57,7 @@ class Size:
 
 SIZES = {
     "quick": Size(8, 4, 4, {0.99: {REPLAY: 3, NARROW: 3, LOOP: 2}}, samples=20, test_samples=20),
-    "here": Size(20, 8, 20, {0.99: {REPLAY: 20, NARROW: 20, LOOP: 8}, 0.9: {REPLAY: 4, NARROW: 4}}),
+    "here": Size(20, 8, 20, {0.99: {REPLAY: 20, NARROW: 20, LOOP: 8}, 0.9: {REPLAY: 3, NARROW: 3}}),
 }
 PAPER_STEPS = 50 * 195
 
@@ -168,10 +168,12 @@ def draw(size: str, results: Results) -> bytes:
         ends = {}
         for name, run in curves.items():
             losses, look = run["losses"], looks[name]
-            style: dict[str, Any] = {"color": look.colour, "linestyle": look.dashes, "linewidth": 1.8}
-            style |= {"marker": look.marker or "x", "markersize": 5, "zorder": 4 if name == LOOP else 3}
+            style: dict[str, Any] = {"color": look.colour, "linestyle": look.dashes, "linewidth": 1.6}
+            if name == LOOP:  # rings around the others' points: the curves all but coincide
+                style |= {"linestyle": "", "marker": "o", "markersize": 10, "markerfacecolor": "none"}
             axes.plot(range(1, len(losses) + 1), losses, **style)
             ends[name] = losses[-1]
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("iteration")
         axes.set_ylabel("mini-batch loss")
         title = f"ResNet-{SIZES[size].depth if size != 'paper' else 20}, {100 * sparsity:g} % sparsity"
