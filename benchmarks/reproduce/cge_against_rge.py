@@ -10,7 +10,7 @@ The paper's rate of RGE is a tenth of CGE's, so that is a row, too.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,135 +36,150 @@ PAPER = {
 
 
 @dataclass(frozen=True)
+class Block:
+    """Runs that are compared with each other.
+
+    Attributes:
+        depth: Convolutional layers.
+        methods: What is run.
+        iterations: Steps of a run.
+        tuning: Steps of a run that tunes.
+        seeds: Of the runs.
+    """
+
+    depth: int
+    methods: Sequence[str]
+    iterations: int
+    tuning: int
+    seeds: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Size:
     """A setting.
 
     Attributes:
-        depths: Convolutional layers, and with which methods.
+        blocks: In order.
         batch_size: Images a mini-batch.
-        iterations: Steps of a run.
-        tuning: Steps of a run that tunes.
         rates: That are tried; none to take the paper's.
-        seeds: Of the runs.
         weight_decay: Of SGD.
         samples: Training images that the loss is measured on at the end.
     """
 
-    depths: Mapping[int, Sequence[str]]
+    blocks: Sequence[Block]
     batch_size: int
-    iterations: int
-    tuning: int
     rates: Sequence[float]
-    seeds: Sequence[int]
     weight_decay: float = 0.0
     samples: int = 2_000
 
 
 SIZES = {
-    "quick": Size({1: (FIRST, CGE, RGE, TENTH)}, 8, 3, 2, (0.03, 0.1), (0,), samples=40),
-    "here": Size({1: (FIRST, CGE, RGE, TENTH), 2: (FIRST, CGE)}, 16, 200, 80, (0.03, 0.1, 0.3), (0, 1)),
+    "quick": Size([Block(1, (FIRST, CGE, RGE, TENTH), 3, 2, (0,))], 8, (0.03, 0.1), samples=40),
+    "here": Size(
+        [
+            Block(1, (FIRST, CGE, RGE), 200, 80, (0, 1)),
+            Block(1, (FIRST, CGE), 1_000, 400, (0, 1)),
+            Block(2, (FIRST, CGE), 200, 80, (0, 1)),
+            Block(1, (TENTH,), 200, 80, (0,)),
+        ],
+        batch_size=16,
+        rates=(0.03, 0.1, 0.3),
+    ),
     "paper": Size(
-        dict.fromkeys(PAPER, (FIRST, CGE, RGE)),
-        256,
-        50 * 195,
-        0,
-        (),
-        (0, 1, 2),
-        weight_decay=5e-4,
-        samples=10_000,
+        [Block(depth, (FIRST, CGE, RGE), 50 * 195, 0, (0, 1, 2)) for depth in PAPER], 256, (), 5e-4, samples=10_000
     ),
 }
 PAPER_RATES = {FIRST: 1e-3, CGE: 1e-3, RGE: 1e-4}
 
 
 def plan(size: str, results: Results) -> list[Task]:
-    """Tune, then run; by depth, then by method, what is besides the question last."""
+    """Tune a method, then run it; block by block."""
     setting = SIZES[size]
     tasks: list[Task] = []
-    pairs = [(depth, method) for depth, methods in setting.depths.items() for method in methods]
-    for depth, method in sorted(pairs, key=lambda pair: pair[1] == TENTH):
-        tuned = FIRST if method in (CGE, TENTH) else method
-        if setting.rates and tuned == method:
-            tasks.extend(tuning := list(_tuning(setting, depth, method)))
+    for block in setting.blocks:
+        for method in block.methods:
+            tuning = _tuning(setting, block, method)
+            tasks.extend(task for task in tuning if task not in tasks)
             if any(task.name not in results for task in tuning):
                 return tasks
-        rate = _rate(setting, results, depth, tuned) if setting.rates else PAPER_RATES[method]
-        rate = rate / 10 if method == TENTH else rate
-        tasks.extend(_run(setting, depth, method, rate, seed) for seed in setting.seeds)
+            rate = _rate(setting, block, method, results)
+            tasks.extend(_run(setting, block, method, rate, seed) for seed in block.seeds)
     return tasks
 
 
-def _run(setting: Size, depth: int, method: str, rate: float, seed: int, tuning: bool = False) -> Training:
-    network = Network("CNN", depth, setting.batch_size, evaluation_samples=setting.samples)
-    iterations = setting.iterations
+def _run(setting: Size, block: Block, method: str, rate: float, seed: int, tuning: bool = False) -> Training:
+    network = Network("CNN", block.depth, setting.batch_size, evaluation_samples=setting.samples)
+    iterations = block.iterations
     if tuning:
-        network, iterations = replace(network, held_out=0.1), setting.tuning
+        network, iterations = replace(network, held_out=0.1), block.tuning
     dim = network.layout.dim
     settings: dict[str, Any] = {"lr": rate, "weight_decay": setting.weight_decay}
     settings |= {"schedule": "cosine", "iterations": iterations}
     settings |= {"q": dim} if method in (RGE, TENTH) else {}
     short = {FIRST: "first-order", CGE: "cge", RGE: "rge", TENTH: "rge-tenth"}[method]
-    name = f"{'tuning-' if tuning else ''}{network.label.lower()}-{short}-{rate:g}-seed{seed}"
+    name = f"{'tuning-' if tuning else ''}{network.label.lower()}-{iterations}-{short}-{rate:g}-seed{seed}"
     queries_a_step = 1 if method == FIRST else dim + 1
     return Training(name, method, network, SOLVERS[method], settings, iterations, queries_a_step, seed)
 
 
-def _tuning(setting: Size, depth: int, method: str) -> Iterator[Training]:
-    for rate in setting.rates:
-        yield _run(setting, depth, method, rate, TUNING_SEED, tuning=True)
+def _tuning(setting: Size, block: Block, method: str) -> list[Training]:
+    """Return the runs that decide a method's rate; CGE takes that of first-order training."""
+    tuned = RGE if method == RGE else FIRST
+    return [_run(setting, block, tuned, rate, TUNING_SEED, tuning=True) for rate in setting.rates]
 
 
-def _rate(setting: Size, results: Results, depth: int, method: str) -> float:
-    """Return the rate with the lowest loss on what was held out."""
-    runs = {task.settings["lr"]: results[task.name] for task in _tuning(setting, depth, method)}
-    return min(runs, key=lambda rate: runs[rate]["metrics"]["test_loss"])
+def _rate(setting: Size, block: Block, method: str, results: Results) -> float:
+    """Return the rate with the lowest loss on what was held out; the paper's where none is tried."""
+    tuning = _tuning(setting, block, method)
+    if not tuning:
+        return PAPER_RATES[method]
+    best = min(tuning, key=lambda task: results[task.name]["metrics"]["test_loss"]).settings["lr"]
+    return best / 10 if method == TENTH else best
 
 
 def tables(size: str, results: Results) -> list[Table]:
     """The runs, then what was tried before."""
     setting = SIZES[size]
-    rows, tried = [], []
-    for depth, methods in setting.depths.items():
-        for method in methods:
-            runs = _of(setting, results, depth, method)
-            accuracies, hours = PAPER[depth]
-            rate = f"{runs[0]['settings']['lr']:g}" if runs else "-"
-            theirs = "-" if method not in accuracies else f"{accuracies[method]:.2f}"
-            took = "-" if method not in hours else f"{hours[method]:.2f}"
-            cells = (accuracy(runs), each(runs), test_loss(runs), queries(runs), seconds(runs), theirs, took)
-            rows.append((f"{Network('CNN', depth, 1).layout.dim:,}", method, rate, *cells))
-        for method in (FIRST, RGE):
-            for task in _tuning(setting, depth, method):
-                if task.name in results:
-                    run = results[task.name]
-                    loss, share = f"{run['metrics']['test_loss']:.4f}", percent(run["metrics"]["test_accuracy"])
-                    tried.append((f"{run['dimension']:,}", method, f"{task.settings['lr']:g}", loss, share))
-    columns = ("d", "method", "rate", "test accuracy %", "by seed", "test loss", "queries", "CPU (wall) s")
-    title = f"CGE against RGE: {setting.iterations:,} steps, batch {setting.batch_size}, seeds {_words(setting.seeds)}"
-    found = [Table(title, (*columns, "paper %", "paper h"), rows)]
+    rows: list[Sequence[str]] = []
+    tried: list[Sequence[str]] = []
+    for block in setting.blocks:
+        accuracies, hours = PAPER[block.depth]
+        for method in block.methods:
+            runs = _of(setting, block, method, results)
+            if not runs:
+                continue
+            cells = (accuracy(runs), each(runs), test_loss(runs), queries(runs), seconds(runs))
+            theirs = (f"{figures[method]:.2f}" if method in figures else "-" for figures in (accuracies, hours))
+            rate = f"{runs[0]['settings']['lr']:g}"
+            rows.append((f"{runs[0]['dimension']:,}", f"{block.iterations:,}", method, rate, *cells, *theirs))
+            for task in _tuning(setting, block, method):
+                metrics = results[task.name]["metrics"]
+                figures = (f"{metrics['test_loss']:.4f}", percent(metrics["test_accuracy"]))
+                row = (f"{runs[0]['dimension']:,}", f"{task.iterations:,}", task.method, f"{task.settings['lr']:g}")
+                tried.extend([(*row, *figures)] if (*row, *figures) not in tried else [])
+    columns = ("d", "steps", "method", "rate", "test accuracy %", "by seed", "test loss", "queries", "CPU (wall) s")
+    found = [Table(f"CGE against RGE: batch {setting.batch_size}", (*columns, "paper %", "paper h"), rows)]
     if tried:
-        title = f"Rates tried: {setting.tuning} steps, seed {TUNING_SEED}, a tenth of the training set held out"
-        found.append(Table(title, ("d", "method", "rate", "held-out loss", "held-out accuracy %"), tried))
+        title = f"Rates tried: seed {TUNING_SEED}, a tenth of the training set held out"
+        found.append(Table(title, ("d", "steps", "method", "rate", "held-out loss", "held-out accuracy %"), tried))
     return found
 
 
-def _of(setting: Size, results: Results, depth: int, method: str) -> list[Mapping[str, Any]]:
-    """Return the finished runs of a method at whatever rate was chosen."""
-    rates = {run["settings"]["lr"] for run in results.values() if run["method"] == method}
-    tasks = (_run(setting, depth, method, rate, seed) for rate in sorted(rates) for seed in setting.seeds)
-    return [results[task.name] for task in tasks if task.name in results]
-
-
-def _words(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
+def _of(setting: Size, block: Block, method: str, results: Results) -> list[Mapping[str, Any]]:
+    """Return a method's finished runs; none before its rate is known."""
+    if any(task.name not in results for task in _tuning(setting, block, method)):
+        return []
+    rate = _rate(setting, block, method, results)
+    names = (_run(setting, block, method, rate, seed).name for seed in block.seeds)
+    return [results[name] for name in names if name in results]
 
 
 def draw(size: str, results: Results) -> bytes:
     """Return the smallest network's training losses, averaged over seeds and twentieths of the run."""
     check_matplotlib()
     setting = SIZES[size]
-    depth = min(setting.depths)
-    runs = {method: _of(setting, results, depth, method) for method in setting.depths[depth]}
+    block = setting.blocks[0]
+    runs = {method: _of(setting, block, method, results) for method in block.methods}
     curves = {method: _smoothed(found) for method, found in runs.items() if found}
     looks = styles(list(curves), references=[FIRST])
     with canvas(curves) as (figure, axes):
@@ -176,7 +191,7 @@ def draw(size: str, results: Results) -> bytes:
             axes.plot(steps, losses, color=colour, linestyle=dashes, linewidth=width, zorder=order)
         axes.set_xlabel("iteration")
         axes.set_ylabel("mini-batch loss, averaged")
-        dim = Network("CNN", depth, 1).layout.dim
+        dim = Network("CNN", block.depth, 1).layout.dim
         axes.set_title(f"CNN with d = {dim:,}: q = d queries an estimate", loc="left", fontweight="bold")
         label_ends(axes, {method: losses[-1] for method, (_, losses) in curves.items()}, looks)
         return finish(figure, ("png",), "cge-against-rge", "Loss by iteration.").files["png"]

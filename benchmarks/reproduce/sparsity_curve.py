@@ -57,7 +57,7 @@ class Size:
 
 SIZES = {
     "quick": Size(8, 4, 4, {0.99: {REPLAY: 3, NARROW: 3, LOOP: 2}}, samples=20, test_samples=20),
-    "here": Size(20, 8, 20, {0.99: {REPLAY: 20, NARROW: 20, LOOP: 8}, 0.9: {REPLAY: 3, NARROW: 3}}),
+    "here": Size(20, 8, 12, {0.99: {REPLAY: 12, NARROW: 12, LOOP: 6}, 0.9: {REPLAY: 2, NARROW: 2}}),
 }
 PAPER_STEPS = 50 * 195
 
@@ -113,7 +113,7 @@ def tables(size: str, results: Results) -> list[Table]:
 def _curves(setting: Size, sparsity: float, results: Results) -> Table:
     found = _found(setting, sparsity, results)
     shortest = min((len(runs[0]["losses"]) for runs in found.values()), default=0)
-    shown = sorted({1, 2, 4, 8, 12, 16, 20} & set(range(1, setting.schedule + 1)))
+    shown = sorted({1, 2, 4, 6, 8, 12} & set(range(1, setting.schedule + 1)))
     rows = []
     for engine, runs in found.items():
         losses = [mean(step) for step in zip(*(run["losses"] for run in runs), strict=True)]
