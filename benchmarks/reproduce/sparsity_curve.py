@@ -155,13 +155,16 @@ def _paper_table(results: Results) -> Table:
 
 
 def draw(size: str, results: Results) -> bytes:
-    """Return the loss curves of the highest sparsity."""
+    """Return the loss curves: of all runs with --paper, else of the highest sparsity."""
     check_matplotlib()
+    from matplotlib.ticker import MaxNLocator
+
     if size == "paper":
-        sparsity = 0.99
+        title = "ResNet-20, batch 256"
         curves = {f"{run['method']} {run['settings'].get('sparsity', '')}".strip(): run for run in results.values()}
     else:
         sparsity = max(SIZES[size].steps)
+        title = f"ResNet-{SIZES[size].depth}, {100 * sparsity:g} % sparsity, batch {SIZES[size].batch_size}"
         curves = {engine: runs[0] for engine, runs in _found(SIZES[size], sparsity, results).items()}
     looks = styles(list(curves), references=[LOOP])
     with canvas(curves) as (figure, axes):
@@ -173,10 +176,9 @@ def draw(size: str, results: Results) -> bytes:
                 style |= {"linestyle": "", "marker": "o", "markersize": 10, "markerfacecolor": "none"}
             axes.plot(range(1, len(losses) + 1), losses, **style)
             ends[name] = losses[-1]
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("iteration")
         axes.set_ylabel("mini-batch loss")
-        title = f"ResNet-{SIZES[size].depth if size != 'paper' else 20}, {100 * sparsity:g} % sparsity"
         axes.set_title(title, loc="left", fontweight="bold")
         label_ends(axes, ends, looks)
         return finish(figure, ("png",), "sparsity-curve", f"{title}: loss by iteration.").files["png"]
