@@ -236,8 +236,15 @@ def _now() -> str:
 
 
 def _commit() -> str | None:
+    """Return the commit, with "-dirty" where tracked code has been changed since; None outside a repository."""
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, cwd=HERE)
+        commit = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/*.py")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+    return commit + ("-dirty" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, cwd=HERE)
+    return done.stdout.strip()

@@ -154,3 +154,28 @@ def test_figures_are_drawn(images: Path, whole: dict[str, Path], tmp_path: Path)
         done = call(script, images, whole[script], "--plot", str(tmp_path / f"{script}.png"))
         assert done.returncode == 0, done.stderr
         assert (tmp_path / f"{script}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_papers_settings_have_the_papers_numbers_of_queries() -> None:
+    program = (
+        "import sys, json; sys.path.insert(0, {home!r})\n"
+        "import cge_against_rge, sparsity_curve, pruning_ratios, feature_reuse\n"
+        "plans = [m.EXPERIMENT.plan('paper', {{}}) for m in (cge_against_rge, sparsity_curve, pruning_ratios)]\n"
+        "timed = [task.network.label for task in feature_reuse.EXPERIMENT.plan('paper', {{}})]\n"
+        "print(json.dumps([*[[(t.method, t.each, t.iterations) for t in plan] for plan in plans], timed]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program.format(home=str(HOME))], capture_output=True, text=True, check=True
+    )
+    estimators, sparse, scores, timed = json.loads(done.stdout)
+    assert {(method, each) for method, each, _ in estimators} == {
+        (method, 1 if method == "first-order" else dim + 1)
+        for method in ("first-order", "CGE", "RGE")
+        for dim in (730, 3_700, 6_670, 9_640, 12_610)
+    }
+    assert sparse == [
+        ["first-order", 1, 9_750],
+        *(["DeepZero", alive + 1, 9_750] for alive in (4_069, 14_803, 28_220, 55_053)),
+    ]
+    assert [method for method, _, _ in scores] == ["zo-grasp", "magnitude", "random"] * 3
+    assert timed == ["CNN-1", "CNN-2", "CNN-3", "CNN-4", "CNN-5", "ResNet-20"]
