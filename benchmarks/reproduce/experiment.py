@@ -197,7 +197,9 @@ def _done(task: Task, home: Path, fixed: dict[str, Any], options: Options, numbe
     options.check_time()
     print(f"[{number + 1}/{count}] {task.name}", flush=True)
     write_json(home / "task.json", fixed)
-    result = {**fixed, **task.run(home, options), "finished": _now(), "commit": _commit()}
+    result = {**fixed, **task.run(home, options)}
+    machine = describe_environment(options.device)
+    result |= {"hardware": f"{machine['processor']}, {machine['device']}", "finished": _now(), "commit": _commit()}
     write_json(home / "result.json", result)
     return result
 

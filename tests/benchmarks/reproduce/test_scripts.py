@@ -79,6 +79,7 @@ def test_results_state_what_they_are(script: str, whole: dict[str, Path]) -> Non
     assert all(row for found in written["tables"] for row in found["rows"])
     for run in written["runs"]:
         assert run["finished"].endswith("+00:00")
+        assert run["hardware"].endswith(", cpu")
         assert run["network"]["batch_size"]
         if script in TRAINED:
             assert run["queries"] == run["before"] + run["iterations"] * run["each"]
