@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-_NO_BENCHMARKS = {"run", "harness"}
+_NO_BENCHMARKS = {"run", "harness", "block_loop"}
 
 
 def names() -> dict[str, str]:

@@ -70,6 +70,19 @@ def norm_add_relu(change: Tensor, normed: Tensor, coefficients: Tensor, base: Te
     return torch.maximum(d, -base, out=d).add_(torch.clamp(base, max=0)).to(change.dtype)
 
 
+def norm_add_narrow_relu(
+    change: Tensor, normed: Tensor, coefficients: Tensor, base: Tensor, column: Tensor, hot: Tensor
+) -> Tensor:
+    """Return the same where other is 0 but for one channel a candidate: `(P, M, 1)` column, `(P, 1, C)` hot, 0 or 1."""
+    d = _affine(change, normed, coefficients).addcmul_(column, hot)
+    return torch.maximum(d, -base, out=d).add_(torch.clamp(base, max=0)).to(change.dtype)
+
+
+def position_mean(change: Tensor) -> Tensor:
+    """Return the `(N, C)` mean over the positions of `(N, M, C)`."""
+    return (wide(change).sum(1) / change.shape[1]).to(change.dtype)
+
+
 def _affine(change: Tensor, normed: Tensor, coefficients: Tensor) -> Tensor:
     a, b, o = coefficients[:, :, None]
     return (wide(change) * a).addcmul_(normed, b).add_(o)
@@ -90,6 +103,8 @@ class Kernels:
         self.norm_apply = prepare(norm_apply)
         self.norm_relu = prepare(norm_relu)
         self.norm_add_relu = prepare(norm_add_relu)
+        self.norm_add_narrow_relu = prepare(norm_add_narrow_relu)
+        self.position_mean = prepare(position_mean)
 
 
 class _Fused:
@@ -104,11 +119,14 @@ class _Fused:
     def __call__(self, change: Tensor, *others: Tensor) -> Tensor:
         if not _Fused.works:
             return self._plain(change, *others)
-        for value in (change, *others):
-            if value.ndim == 3:  # (P, M, C) differences or (3, P, C) coefficients
-                torch._dynamo.maybe_mark_dynamic(value, 0 if value.shape[1:] == change.shape[1:] else 1)
+        compiled = _compiled(self._plain, tuple(change.shape[1:]), change.dtype, change.device.type)
+        if compiled.fresh:  # later calls, of any number of candidates, take the same code
+            compiled.fresh = len(change) == 1  # which torch compiles apart
+            for position, value in enumerate((change, *others)):
+                if value.ndim == 3:
+                    torch._dynamo.maybe_mark_dynamic(value, 1 if position == 2 else 0)  # (3, P, C) coefficients
         try:
-            return _compiled(self._plain, tuple(change.shape[1:]), change.dtype, change.device.type)(change, *others)
+            return compiled.function(change, *others)
         except Exception as error:
             if not type(error).__module__.startswith("torch."):
                 raise
@@ -118,11 +136,15 @@ class _Fused:
             return self._plain(change, *others)
 
 
+class _Compiled:
+    """A compiled copy of a function; torch.compile counts the shapes that one function object has seen."""
+
+    def __init__(self, plain: Callable[..., Tensor], name: str) -> None:
+        own = types.FunctionType(plain.__code__.replace(co_name=name), plain.__globals__, name)
+        self.function = torch.compile(own, dynamic=False)
+        self.fresh = True
+
+
 @functools.cache
-def _compiled(
-    plain: Callable[..., Tensor], shape: tuple[int, ...], dtype: torch.dtype, device: str
-) -> Callable[..., Tensor]:
-    """Return a compiled copy of a function; torch.compile counts the shapes that one function object has seen."""
-    name = "_".join(map(str, (plain.__name__, *shape, str(dtype).removeprefix("torch."), device)))
-    own = types.FunctionType(plain.__code__.replace(co_name=name), plain.__globals__, name)
-    return torch.compile(own, dynamic=False)
+def _compiled(plain: Callable[..., Tensor], shape: tuple[int, ...], dtype: torch.dtype, device: str) -> _Compiled:
+    return _Compiled(plain, "_".join(map(str, (plain.__name__, *shape, str(dtype).removeprefix("torch."), device))))

@@ -28,6 +28,7 @@ from zotoolkit.engines.rules import (
     Memory,
     Moving,
     Pointwise,
+    PositionMean,
     Product,
     Relu,
     Rule,
@@ -135,6 +136,8 @@ def _plain_layer(part: nn.Module) -> Rule | None:
         return Pointwise(_not_in_place(part))
     if isinstance(part, nn.MaxPool2d) and not part.return_indices:
         return MaxPool(part, _tiling(part.kernel_size, part.stride, part.padding, part.dilation))
+    if isinstance(part, nn.AdaptiveAvgPool2d) and part.output_size in (1, (1, 1)):
+        return PositionMean(part)
     if isinstance(part, _POOL_MODULES):
         return Folded(part, by_channel=True)
     if isinstance(part, nn.Flatten) and part.start_dim == 1 and part.end_dim == -1:
@@ -203,6 +206,8 @@ def _rule(node: fx.Node, name: str, target: Any) -> Rule:
     if name == "getitem" and first:
         return _item(node, evaluated, single)
     if name in _MOVING:
+        if alone and _is_position_mean(node, name):
+            return PositionMean(single)
         if alone and _is_folded(node, name):
             return Folded(single, by_channel=True)
         return Moving(evaluated)
@@ -248,6 +253,15 @@ def _item(node: fx.Node, evaluated: Callable[..., Any], single: Callable[[Any], 
 
 def _is_shape(node: fx.Node) -> bool:
     return str(node.target) in ("size", "shape") or (node.target is getattr and node.args[1] == "shape")
+
+
+def _is_position_mean(node: fx.Node, name: str) -> bool:
+    if name == "adaptive_avg_pool2d":
+        return len(node.args) == 2 and node.args[1] in (1, (1, 1), [1, 1])
+    if name != "mean" or not _is_folded(node, name):
+        return False
+    dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis"))
+    return isinstance(dims, (tuple, list)) and sorted(map(str, dims)) == ["2", "3"]
 
 
 def _is_folded(node: fx.Node, name: str) -> bool:

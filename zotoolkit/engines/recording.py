@@ -15,7 +15,7 @@ from zotoolkit.engines.kernels import Kernels
 from zotoolkit.engines.losses import LossDifference
 from zotoolkit.engines.rules import Generic, Memory
 
-_CHUNK_BYTES_CPU = 3 << 20
+_CHUNK_BYTES_CPU = 6 << 20
 _CHUNK_BYTES_GPU = 512 << 20
 # Compiling takes seconds: it pays where an iteration takes minutes without.
 _FUSE_FROM = 10**10

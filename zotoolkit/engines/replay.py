@@ -44,7 +44,7 @@ class ReplayEngine(Engine):
         fused: Whether torch.compile joins the element-wise passes; "auto" does so for networks so large that it pays.
         general: Called with the network and the loss, makes the engine for points without structure, and for networks
             that torch.fx cannot trace; then the log says why, once. None for a DenseEngine of the same arithmetic.
-        chunk_bytes: Size of one operation's differences over all candidates that run together; None for 3 MiB on a
+        chunk_bytes: Size of one operation's differences over all candidates that run together; None for 6 MiB on a
             CPU, near its cache, and 512 MiB on a GPU. Halved whenever memory runs out.
 
     Attributes:

@@ -5,7 +5,7 @@ from zotoolkit.engines.rules.generic import Generic
 from zotoolkit.engines.rules.linear import Convolution, Linear
 from zotoolkit.engines.rules.norm import BatchNorm, LayerNorm
 from zotoolkit.engines.rules.pointwise import Identity, Pointwise, Product, Relu, Scaling, Sum
-from zotoolkit.engines.rules.shaping import ChannelPad, Folded, Item, MaxPool, Moving
+from zotoolkit.engines.rules.shaping import ChannelPad, Folded, Item, MaxPool, Moving, PositionMean
 
 __all__ = [
     "BatchNorm",
@@ -21,6 +21,7 @@ __all__ = [
     "Memory",
     "Moving",
     "Pointwise",
+    "PositionMean",
     "Product",
     "Relu",
     "Rule",

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from typing_extensions import override
 
 from zotoolkit.engines.change import Change, rows
-from zotoolkit.engines.kernels import relu_change
+from zotoolkit.engines.kernels import relu_change, wide
 from zotoolkit.engines.rules.base import Memory, Rule, Weights
 
 
@@ -101,6 +101,10 @@ class BatchNorm(Rule):
             out = kernels.norm_apply(moved, facts["normed"], coefficients)
         elif other is None:
             out = kernels.norm_relu(moved, facts["normed"], coefficients, facts["before_relu"])
+        elif other.axis == 1 and other.index is not None:
+            column = other.values.reshape(len(other), -1, 1).to(facts["gain"].dtype)
+            hot = functional.one_hot(other.index, source.shape[1])[:, None].to(column.dtype)
+            out = kernels.norm_add_narrow_relu(moved, facts["normed"], coefficients, facts["before_relu"], column, hot)
         else:
             beside = rows(other.dense(source.shape, memory.dtype), 2)
             out = kernels.norm_add_relu(moved, facts["normed"], coefficients, facts["before_relu"], beside)
@@ -125,7 +129,7 @@ class BatchNorm(Rule):
 
     def _normed_by_channel(self, memory: Memory, facts: dict[str, Tensor]) -> Tensor:
         """Return x_hat as `(C, M)`."""
-        return memory.once("normed by channel", lambda: facts["normed"].t().contiguous())
+        return memory.once("normed by channel", lambda: wide(facts["normed"]).t().contiguous())
 
     def _behind(self, memory: Memory, change: Change | None, other: Change | None) -> Change | None:
         """Add what comes beside, and pass the ReLU, along one channel or densely."""
@@ -157,10 +161,12 @@ class BatchNorm(Rule):
             mean, variance = memory.weights[self._names["mean"]], memory.weights[self._names["variance"]]
         variance = variance + self._epsilon
         gain = memory.weights[self._names["weight"]] if "weight" in self._names else torch.ones_like(mean)
-        facts = {"normed": (flat - mean) / torch.sqrt(variance), "gain": gain, "variance": variance}
+        # In the differences' own precision: rounding keeps signs, and these are read more often than anything else.
+        normed = ((flat - mean) / torch.sqrt(variance)).to(memory.dtype)
+        facts = {"normed": normed, "gain": gain, "variance": variance}
         if self.relu:
             base = memory.once("image_before_relu", lambda: self._before_relu(memory))
-            facts["before_relu"] = rows(base[None], 2)[0].contiguous()
+            facts["before_relu"] = rows(base[None], 2)[0].to(memory.dtype).contiguous()
         return facts
 
 

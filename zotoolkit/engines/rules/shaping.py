@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils import _pytree as pytree
 from typing_extensions import override
 
-from zotoolkit.engines.change import Change, fold
+from zotoolkit.engines.change import Change, fold, rows
 from zotoolkit.engines.rules.base import Memory, Rule, Weights
 
 Call = Callable[[tuple[Any, ...]], Any]
@@ -89,6 +89,27 @@ class Folded(Rule):
         if out.ndim == 4 and out.is_floating_point():
             out = out.contiguous(memory_format=torch.channels_last)
         return Change(out.unflatten(0, (len(change), source.shape[0])))
+
+
+class PositionMean(Folded):
+    """The mean of `(B, C, H, W)` images over all positions.
+
+    Args:
+        call: Takes and returns a tensor.
+    """
+
+    def __init__(self, call: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(call, by_channel=True)
+
+    @override
+    def propagate(self, memory: Memory, changes: Sequence[Any]) -> Change:
+        (change,) = changes
+        if change.axis is not None or memory.inputs[0].ndim != 4:
+            return super().propagate(memory, changes)
+        count, batch, channels = change.values.shape[:3]
+        positions = rows(fold(change.values), 1)
+        mean = memory.kernels.position_mean(positions)
+        return Change(mean.view(count, batch, channels, *memory.output.shape[2:]))
 
 
 class ChannelPad(Rule):
