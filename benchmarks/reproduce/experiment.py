@@ -161,6 +161,7 @@ def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
 def _work_off(experiment: Experiment, options: Options, out: Path, data_name: str) -> tuple[int, Results]:
     stem = f"{experiment.name}-{options.size}-{options.device.replace(':', '')}"
     runs, results = out / "runs" / stem, {}
+    commit = _commit()  # of the code that is loaded, whatever happens to the files later
     while True:
         plan = experiment.plan(options.size, results)
         todo = next((task for task in plan if task.name not in results), None)
@@ -169,8 +170,13 @@ def _work_off(experiment: Experiment, options: Options, out: Path, data_name: st
             return 0, results
         home = runs / todo.name
         fixed = {"device": options.device, "data": data_name, **todo.description()}
+        kept = _kept(home, fixed)
+        if kept is not None:
+            results[todo.name] = kept
+            continue
+        print(f"[{len(results) + 1}/{len(plan)}] {todo.name}", flush=True)
         try:
-            results[todo.name] = _kept(home, fixed) or _done(todo, home, fixed, options, len(results), len(plan))
+            results[todo.name] = _done(todo, home, fixed, options, commit)
         except TimeUp:
             print(f"the time is up with {len(results)} of at least {len(plan)} runs done; the same command goes on")
             return MORE_TO_DO, results
@@ -193,13 +199,12 @@ def _kept(home: Path, fixed: dict[str, Any]) -> dict[str, Any] | None:
     return read_json(home / "result.json", "result") if (home / "result.json").exists() else None
 
 
-def _done(task: Task, home: Path, fixed: dict[str, Any], options: Options, number: int, count: int) -> dict[str, Any]:
+def _done(task: Task, home: Path, fixed: dict[str, Any], options: Options, commit: str | None) -> dict[str, Any]:
     options.check_time()
-    print(f"[{number + 1}/{count}] {task.name}", flush=True)
     write_json(home / "task.json", fixed)
     result = {**fixed, **task.run(home, options)}
     machine = describe_environment(options.device)
-    result |= {"hardware": f"{machine['processor']}, {machine['device']}", "finished": _now(), "commit": _commit()}
+    result |= {"hardware": f"{machine['processor']}, {machine['device']}", "finished": _now(), "commit": commit}
     write_json(home / "result.json", result)
     return result
 
@@ -207,7 +212,7 @@ def _done(task: Task, home: Path, fixed: dict[str, Any], options: Options, numbe
 def _write(
     experiment: Experiment, options: Options, path: Path, results: Results, data_name: str, *, complete: bool
 ) -> None:
-    """Write the table, if anything has come since it was written."""
+    """Write the table, unless it is there with all of that."""
     if path.exists():
         before = read_json(path, "table")
         if before["complete"] == complete and [run["name"] for run in before["runs"]] == list(results):
