@@ -75,7 +75,7 @@ class Size:
 
 SIZES = {
     "quick": Size([Block(1, (FIRST, CGE, RGE, TENTH), 3, 2, (0,))], 8, (0.03, 0.1), samples=40),
-    "here": Size(
+    "small": Size(
         [
             Block(1, (FIRST, CGE, RGE), 200, 80, (0, 1)),
             Block(1, (FIRST, CGE), 1_000, 400, (0, 1)),

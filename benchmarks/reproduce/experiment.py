@@ -29,7 +29,7 @@ from zotoolkit.errors import CheckpointMismatch, ZotoolkitError
 
 HERE = Path(__file__).resolve().parent
 MORE_TO_DO, INTERRUPTED = 3, 130
-SIZES = ("quick", "here", "paper")
+
 
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -43,7 +43,7 @@ class Options:
     """What the command line asks for.
 
     Attributes:
-        size: "here": what a CPU core does in some minutes. "paper": the full setting. "quick": shows that it runs.
+        size: "small": what a CPU core does in some minutes. "paper": the full setting. "quick": shows that it runs.
         device: That networks are trained on.
         folder: Where CIFAR-10 lies; None for the toolkit's own places.
         deadline: By `time.monotonic`; None for no time limit.
@@ -137,7 +137,7 @@ def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
     if experiment.draw is not None:
         parser.add_argument("--plot", type=Path, metavar="PNG", help="also draw what there is so far")
     given = parser.parse_args(arguments)
-    chosen = "paper" if given.paper else "quick" if given.quick else "here"
+    chosen = "paper" if given.paper else "quick" if given.quick else "small"
     deadline = None if given.time_limit is None else started + given.time_limit
     torch.set_num_threads(1)  # of a CPU; and the same bits on machines with more cores
     try:

@@ -115,7 +115,7 @@ class Size:
 
 SIZES = {
     "quick": Size((1,), 8, 0.99, 4, 3, 2),
-    "here": Size(tuple(PAPER), 20, 0.99, 32, 100, 5),
+    "small": Size(tuple(PAPER), 20, 0.99, 32, 100, 5),
     "paper": Size(tuple(PAPER), 20, 0.9, 256, 1_000, 5),
 }
 
