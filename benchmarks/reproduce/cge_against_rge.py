@@ -19,7 +19,7 @@ from experiment import Experiment, Results, Table, Task, main
 from training import Network, Training
 
 from zotoolkit.compare.canvas import canvas, check_matplotlib, finish, label_ends
-from zotoolkit.compare.style import SOFT, styles
+from zotoolkit.compare.style import SOFT, LineStyle, styles
 
 FIRST, CGE, RGE, TENTH = "first-order", "CGE", "RGE", "RGE, a tenth of CGE's rate"
 SOLVERS = {FIRST: "Reference/SGD-v0", CGE: "ZO/SGD-CGE-v0", RGE: "ZO/SGD-RGE-v0", TENTH: "ZO/SGD-RGE-v0"}
@@ -181,14 +181,13 @@ def draw(size: str, results: Results) -> bytes:
     block = setting.blocks[0]
     runs = {method: _of(setting, block, method, results) for method in block.methods}
     curves = {method: _smoothed(found) for method, found in runs.items() if found}
-    looks = styles(list(curves), references=[FIRST])
+    looks = {**styles(list(curves), references=[FIRST]), FIRST: LineStyle(SOFT, "-", "")}
     with canvas(curves) as (figure, axes):
         for method, (steps, losses) in curves.items():
             look = looks[method]
             # Behind CGE, which all but covers it.
             width, order = (5.0, 2.0) if method == FIRST else (1.8, 3.0)
-            colour, dashes = (SOFT, "-") if method == FIRST else (look.colour, look.dashes)
-            axes.plot(steps, losses, color=colour, linestyle=dashes, linewidth=width, zorder=order)
+            axes.plot(steps, losses, color=look.colour, linestyle=look.dashes, linewidth=width, zorder=order)
         axes.set_xlabel("iteration")
         axes.set_ylabel("mini-batch loss, averaged")
         dim = Network("CNN", block.depth, 1).layout.dim
