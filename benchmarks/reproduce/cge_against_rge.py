@@ -79,7 +79,6 @@ SIZES = {
         [
             Block(1, (FIRST, CGE, RGE), 200, 80, (0, 1)),
             Block(1, (FIRST, CGE), 1_000, 400, (0, 1)),
-            Block(2, (FIRST, CGE), 200, 80, (0, 1)),
             Block(1, (TENTH,), 200, 80, (0,)),
         ],
         batch_size=16,

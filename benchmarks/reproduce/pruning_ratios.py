@@ -39,7 +39,7 @@ class Size:
 
 SIZES = {
     "quick": Size(Network("CNN", 2, 8, evaluation_samples=40), 0.95, 3, (0, 1)),
-    "small": Size(Network("CNN", 3, 16), 0.95, 300, (0, 1, 2)),
+    "small": Size(Network("CNN", 3, 16), 0.95, 300, (0, 1)),
     "paper": Size(Network("ResNet", 20, 256, evaluation_samples=10_000), 0.9, 50 * 195, (0, 1, 2)),
 }
 
