@@ -59,7 +59,7 @@ class BlockLoop:
         return values
 
     def direction_losses(self, seeds: list[int], mu: float) -> list[float]:
-        """Return the loss along normal directions: drawn by torch, added in place, the whole network run, taken back."""
+        """Return the loss along normal directions: drawn by torch, added in place, all of it run, taken back."""
         values: list[float] = []
         with torch.no_grad():
             for seed in seeds:

@@ -7,8 +7,8 @@ engine's own rows state its arithmetic. What is compiled is compiled before the 
 
 from __future__ import annotations
 
+import functools
 import statistics
-from collections.abc import Callable
 
 import torch
 from block_loop import BlockLoop, resnet_task
@@ -49,10 +49,12 @@ def run(options: Options) -> Report:
         rows.append(Row(label, theirs, mine, "ms a query", "at least", goal))
         work = _work(engine, network, inputs)
         reached = work / statistics.median(mine) / 1e6
+        whole = work / _mean_share(engine)
+        share = 100 * reached / peaks[arithmetic]
         notes.append(
             f"{label}: {work / 1e9:.3f} GFLOP of convolutions a query are computed (the whole network has "
-            f"{work / _mean_share(engine) / 1e9:.2f}), {reached:.0f} GFLOP/s, {100 * reached / peaks[arithmetic]:.0f} % of "
-            f"the {peaks[arithmetic]:.0f} that a 64-channel 3x3 convolution alone reaches here"
+            f"{whole / 1e9:.2f}), {reached:.0f} GFLOP/s, {share:.0f} % of the {peaks[arithmetic]:.0f} that a "
+            "64-channel 3x3 convolution alone reaches here"
         )
     settings = {
         "network": "ResNet-20, 268,336 weights, as initialised",
@@ -84,11 +86,10 @@ def _weighted(
         many = _spread(slot, 1024 if options.device == "cuda" else 24 if large else 8)
         step = torch.full((len(many),), MU, device=base.device)
         queries = CoordinateBatch(base=base, scale=step, index=(slot.start + many).to(base.device))
-        loop: Callable[[], object] = lambda slot=slot, few=few: baseline.losses(slot.name, few.tolist(), MU)
-        ours: Callable[[], object] = lambda queries=queries: engine.coordinates(queries, inputs, targets)
-        for total, times, count in zip(
-            totals, alternate(loop, ours, repeats, options.device), (len(few), len(many)), strict=True
-        ):
+        loop = functools.partial(baseline.losses, slot.name, few.tolist(), MU)
+        ours = functools.partial(engine.coordinates, queries, inputs, targets)
+        times_of_both = alternate(loop, ours, repeats, options.device)
+        for total, times, count in zip(totals, times_of_both, (len(few), len(many)), strict=True):
             for at, seconds in enumerate(times):
                 total[at] += 1e3 * seconds / count * slot.size / weights
     return totals[0], totals[1]

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 RUN = Path(__file__).resolve().parents[2] / "benchmarks" / "run.py"
-NAMES = ("query-memory", "solver-overhead", "vmap-engine")
+NAMES = (
+    "cge-accuracy",
+    "cge-memory",
+    "cge-resnet20",
+    "query-memory",
+    "rge-resnet20",
+    "solver-overhead",
+    "vmap-engine",
+)
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
