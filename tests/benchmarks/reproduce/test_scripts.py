@@ -32,10 +32,23 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class Whole(dict[str, Path]):
+    """The results of scripts that nobody stopped, by script; each is run when it is first asked for."""
+
+    def __init__(self, images: Path, home: Path) -> None:
+        super().__init__()
+        self.images, self.home = images, home
+
+    def __missing__(self, script: str) -> Path:
+        done = call(script, self.images, self.home / script)
+        assert done.returncode == 0, done.stderr
+        self[script] = self.home / script
+        return self[script]
+
+
 @pytest.fixture(scope="module")
-def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The results of scripts that nobody stopped, by script; each is run once."""
-    return {name: _finished(name, images, tmp_path_factory.mktemp(name)) for name in (*TRAINED, "feature_reuse")}
+def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return Whole(images, tmp_path_factory.mktemp("whole"))
 
 
 def command(script: str, images: Path, out: Path, *arguments: str) -> list[str]:
@@ -45,12 +58,6 @@ def command(script: str, images: Path, out: Path, *arguments: str) -> list[str]:
 
 def call(script: str, images: Path, out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(script, images, out, *arguments), capture_output=True, text=True, check=False)
-
-
-def _finished(script: str, images: Path, out: Path) -> Path:
-    done = call(script, images, out)
-    assert done.returncode == 0, done.stderr
-    return out
 
 
 def table(out: Path) -> dict[str, Any]:
@@ -67,7 +74,7 @@ def figures(out: Path) -> dict[str, tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("script", [*TRAINED, "feature_reuse"])
-def test_results_state_what_they_are(script: str, whole: dict[str, Path]) -> None:
+def test_results_state_what_they_are(script: str, whole: Whole) -> None:
     written = table(whole[script])
     assert written["complete"] is True
     assert written["setting"] == "quick"
@@ -89,7 +96,7 @@ def test_results_state_what_they_are(script: str, whole: dict[str, Path]) -> Non
 
 
 @pytest.mark.parametrize("script", TRAINED)
-def test_killed_and_stopped_again_and_again(script: str, images: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+def test_killed_and_stopped_again_and_again(script: str, images: Path, whole: Whole, tmp_path: Path) -> None:
     process = subprocess.Popen(command(script, images, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list(tmp_path.glob("runs/*/*/checkpoint.safetensors"))) < 3:
         time.sleep(0.005)
@@ -118,7 +125,7 @@ sys.exit(experiment.main(pruning_ratios.EXPERIMENT, sys.argv[1:]))
 """
 
 
-def test_runs_made_of_pieces_are_the_whole_ones(images: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+def test_runs_made_of_pieces_are_the_whole_ones(images: Path, whole: Whole, tmp_path: Path) -> None:
     _, _, *arguments = command("pruning_ratios", images, tmp_path)
     program = PIECE.format(home=str(HOME), steps=5)
     codes = []
@@ -129,7 +136,7 @@ def test_runs_made_of_pieces_are_the_whole_ones(images: Path, whole: dict[str, P
     assert figures(tmp_path) == figures(whole["pruning_ratios"])
 
 
-def test_a_finished_experiment_is_only_read(images: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+def test_a_finished_experiment_is_only_read(images: Path, whole: Whole, tmp_path: Path) -> None:
     (path,) = whole["pruning_ratios"].glob("*.json")
     before = path.read_bytes()
     done = call("pruning_ratios", images, whole["pruning_ratios"])
@@ -138,19 +145,19 @@ def test_a_finished_experiment_is_only_read(images: Path, whole: dict[str, Path]
     assert path.read_bytes() == before
 
 
-def test_what_cannot_be_done_is_said(images: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+def test_what_cannot_be_done_is_said(images: Path, whole: Whole, tmp_path: Path) -> None:
     other = call("pruning_ratios", images, whole["pruning_ratios"], "--data-name", "other images")
     assert other.returncode == 2
     assert "holds a run with other settings" in other.stderr
     absent = call("pruning_ratios", tmp_path / "nothing", tmp_path / "out")
     assert absent.returncode == 2
-    assert "CIFAR-10" in absent.stderr
+    assert f"there is no folder {tmp_path / 'nothing'}" in absent.stderr
     device = call("pruning_ratios", images, tmp_path / "out", "--device", "abacus")
     assert device.returncode == 2
     assert "abacus" in device.stderr
 
 
-def test_figures_are_drawn(images: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+def test_figures_are_drawn(images: Path, whole: Whole, tmp_path: Path) -> None:
     for script in ("cge_against_rge", "sparsity_curve"):
         done = call(script, images, whole[script], "--plot", str(tmp_path / f"{script}.png"))
         assert done.returncode == 0, done.stderr
