@@ -1,7 +1,7 @@
 """Peak memory of a coordinate batch on ResNet-20: 28,220 queries, 90 % sparsity, a mini-batch of 256.
 
 In a fresh process a sample: the growth of its peak resident memory while the batch is answered. Memory depends on the
-layer, and not on how many queries follow each other there; so a sample asks every layer, 32 queries each, and not all
+layer, and not on how many queries follow each other there; so a sample asks every layer, 8 queries each, and not all
 28,220, which take minutes. What the whole batch itself takes, 12 bytes a query, is counted by `query-memory`.
 """
 
@@ -31,7 +31,7 @@ def run(options: Options) -> Report:
     rows: list[Row] = []
     dense = QUERIES * 269_722 * 4 / 2**30
     for arithmetic in _ARITHMETICS[: 1 if options.quick else None]:
-        samples = [_elsewhere(arithmetic, options) for _ in range(1 if options.quick else 3)]
+        samples = [_elsewhere(arithmetic, options) for _ in range(1 if options.quick else 2)]
         rows.append(Row(f"replay, {arithmetic}", [dense], samples, "GiB", "value", GOAL))
     settings = {"network": "ResNet-20", "batch": 8 if options.quick else 256, "queries of the batch": QUERIES}
     return Report(rows, settings, notes=["baseline: the points written out, which nobody would"])
@@ -50,7 +50,7 @@ def _peak(arithmetic: Arithmetic, quick: bool, device: str) -> float:
     network, inputs, targets = resnet_task(8 if quick else 20, 8 if quick else 256, device)
     engine = ReplayEngine(network.train(), functional.cross_entropy, arithmetic=arithmetic)
     base = engine.layout.flatten(network)
-    each = 4 if quick else 32
+    each = 4 if quick else 8  # more than run together
     index = torch.cat([slot.start + torch.linspace(0, slot.size - 1, each).long() for slot in engine.layout.slots])
     batch = CoordinateBatch(base=base, scale=base.new_full((len(index),), 1e-4), index=index.to(base.device))
     if device == "cuda":
