@@ -123,3 +123,22 @@ def innermost_channels(value: Any) -> Any:
 def say_once(message: str) -> None:
     """Log a warning the first time that this process has it."""
     logging.getLogger("zotoolkit").warning(message)
+
+
+def activation_bytes(module: nn.Module, run: Callable[[], object]) -> int:
+    """Return the bytes of all layers' outputs while `run` runs the module once."""
+    total = 0
+
+    def add(_: nn.Module, __: Any, output: Any) -> None:
+        nonlocal total
+        if isinstance(output, Tensor):
+            total += output.numel() * output.element_size()
+
+    leaves = [part for part in module.modules() if not any(part.children())]
+    handles = [leaf.register_forward_hook(add) for leaf in leaves]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return total

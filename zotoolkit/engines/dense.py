@@ -10,7 +10,16 @@ from torch.func import functional_call
 from torch.nn.modules.dropout import _DropoutNd
 from typing_extensions import override
 
-from zotoolkit.engines.base import Arithmetic, Engine, Inputs, Loss, innermost_channels, say_once, seeded_randomness
+from zotoolkit.engines.base import (
+    Arithmetic,
+    Engine,
+    Inputs,
+    Loss,
+    activation_bytes,
+    innermost_channels,
+    say_once,
+    seeded_randomness,
+)
 from zotoolkit.engines.loop import LoopEngine
 from zotoolkit.engines.vmap import VmapEngine
 from zotoolkit.errors import InvalidSetting
@@ -77,19 +86,6 @@ class DenseEngine(Engine):
         """Return the bytes of all layers' outputs for one candidate."""
         shapes = tuple(argument.shape for argument in arguments)
         if shapes not in self._bytes:
-            total = 0
-
-            def add(_: nn.Module, __: Any, output: Any) -> None:
-                nonlocal total
-                if isinstance(output, Tensor):
-                    total += output.numel() * output.element_size()
-
-            leaves = [part for part in self.module.modules() if not any(part.children())]
-            handles = [leaf.register_forward_hook(add) for leaf in leaves]
-            try:
-                self._first(point, tuple(map(innermost_channels, arguments)), None, seed)
-            finally:
-                for handle in handles:
-                    handle.remove()
-            self._bytes[shapes] = total
+            given = tuple(map(innermost_channels, arguments))
+            self._bytes[shapes] = activation_bytes(self.module, lambda: self._first(point, given, None, seed))
         return self._bytes[shapes]

@@ -17,7 +17,7 @@ from torch.func import functional_call, vmap
 from typing_extensions import override
 
 from zotoolkit.checks import check_choice, check_count
-from zotoolkit.engines.base import Engine, Inputs, Loss, seeded_randomness
+from zotoolkit.engines.base import Engine, Inputs, Loss, activation_bytes, seeded_randomness
 from zotoolkit.engines.rewrites import BatchFriendly
 from zotoolkit.errors import InvalidSetting
 
@@ -129,19 +129,9 @@ class VmapEngine(Engine):
 
         The pass is batched, so that a network that vmap refuses is refused however few candidates are asked for.
         """
-        total = 0
 
-        def add(_: nn.Module, __: Any, output: Any) -> None:
-            nonlocal total
-            if isinstance(output, Tensor):
-                total += output.numel() * output.element_size()
-
-        leaves = [part for part in self.module.modules() if not any(part.children())]
-        handles = [leaf.register_forward_hook(add) for leaf in leaves]
-        try:
+        def run() -> None:
             with self._context(0, point.device):
                 self._guarded(batched, self.layout.unflatten(point))
-        finally:
-            for handle in handles:
-                handle.remove()
-        return total
+
+        return activation_bytes(self.module, run)

@@ -73,7 +73,7 @@ class Pointwise(Rule):
         return Change(values.to(change.values.dtype), change.axis, change.index)
 
 
-class Scaling(Rule):
+class Scaling(Pointwise):
     """Multiplication by, or division by, a number; a sum with one.
 
     Args:
@@ -82,12 +82,8 @@ class Scaling(Rule):
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], factor: float) -> None:
-        super().__init__()
-        self._function, self._factor = function, factor
-
-    @override
-    def forward(self, inputs: tuple[Any, ...], weights: Weights) -> Tensor:
-        return self._function(inputs[0])
+        super().__init__(function)
+        self._factor = factor
 
     @override
     def propagate(self, memory: Memory, changes: Sequence[Any]) -> Change:
