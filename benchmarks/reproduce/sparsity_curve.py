@@ -57,7 +57,7 @@ class Size:
 
 SIZES = {
     "quick": Size(8, 4, 4, {0.99: {REPLAY: 3, NARROW: 3, LOOP: 2}}, samples=20, test_samples=20),
-    "small": Size(20, 8, 12, {0.99: {REPLAY: 12, NARROW: 12, LOOP: 6}, 0.9: {REPLAY: 2, NARROW: 2}}),
+    "small": Size(20, 8, 12, {0.99: {REPLAY: 12, NARROW: 12, LOOP: 6}, 0.9: {REPLAY: 2, NARROW: 2, LOOP: 2}}),
 }
 PAPER_STEPS = 50 * 195
 
