@@ -36,10 +36,14 @@ def test_binary_records_come_out_as_they_are(cifar10_folder: Path) -> None:
     assert float(block[0, 2, 0, 0]) == pytest.approx((int(data.train_inputs[0, 2, 0, 0]) / 255 - 0.4465) / 0.2616, 1e-5)
 
 
-def test_where_it_is_looked_for(cifar10_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_it_is_looked_for(
+    cifar10_folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = cifar10(cifar10_folder).train_inputs
     assert torch.equal(cifar10(cifar10_folder / "cifar-10-batches-bin").train_inputs, whole)
-    assert torch.equal(cifar10(str(cifar10_folder.parent)).train_inputs, whole)  # one level down
+    above = tmp_path_factory.mktemp("above")
+    (above / "images").symlink_to(cifar10_folder)
+    assert torch.equal(cifar10(str(above)).train_inputs, whole)  # one level down
     monkeypatch.setenv("ZOTOOLKIT_DATA", str(cifar10_folder))
     assert torch.equal(cifar10().train_inputs, whole)
     monkeypatch.delenv("ZOTOOLKIT_DATA")
