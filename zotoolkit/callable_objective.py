@@ -167,7 +167,7 @@ def from_callable(
     Raises:
         InvalidSetting, InvalidSpace, InvalidStart: If an argument cannot be used.
 
-    Example:
+    Examples:
         >>> objective = from_callable(lambda x: float(sum(x**2)), dim=2, low=-5, high=5, x0=[1.0, 2.0])
         >>> x0, _ = objective.reset()
         >>> from zotoolkit import DenseBatch

@@ -58,7 +58,7 @@ def check_objective(
     Raises:
         ContractViolation: If a promise is broken; one sentence says which, and where.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> check_objective(zotoolkit.from_callable(lambda x: float(sum(x**2)), dim=2))
     """

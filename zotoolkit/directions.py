@@ -253,7 +253,7 @@ def _normalised(
 def directions(seed: Tensor, law: AnyLaw | str, dim: int, start: int = 0, stop: int | None = None) -> Tensor:
     """Return coordinates `start:stop` of the directions as one `(n, stop - start)` float32 tensor.
 
-    Example:
+    Examples:
         >>> whole = directions(torch.tensor([7, 8]), "normal", dim=10)
         >>> part = directions(torch.tensor([8]), "normal", dim=10, start=3, stop=6)
         >>> torch.equal(part, whole[1:, 3:6])

@@ -131,7 +131,7 @@ class MissingExtra(ZotoolkitError, ImportError):
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Return a sentence that names the closest known word, or an empty string.
 
-    Example:
+    Examples:
         >>> did_you_mean("Spere", ["Sphere", "Ackley"])
         " Did you mean 'Sphere'?"
     """
@@ -146,7 +146,7 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 def brief(value: object) -> str:
     """Describe what was given in a few words: shape and dtype of a tensor, a shortened `repr` of the rest.
 
-    Example:
+    Examples:
         >>> import torch
         >>> brief(torch.zeros(2, 3))
         'a tensor of shape (2, 3) and dtype torch.float32'

@@ -31,7 +31,7 @@ def point_fingerprints(batch: QueryBatch) -> Tensor:
 
     Never holds more of the points than a block, except those of a batch type that it does not know.
 
-    Example:
+    Examples:
         >>> batch = CoordinateBatch(base=torch.ones(3), scale=torch.tensor([0.5, 0.0]), index=torch.tensor([2, 0]))
         >>> from zotoolkit import DenseBatch
         >>> torch.equal(point_fingerprints(batch), point_fingerprints(DenseBatch.at(batch.points())))

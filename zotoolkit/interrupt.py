@@ -16,7 +16,7 @@ class InterruptGuard:
 
     A second SIGINT raises wherever the run is. Off the main thread, where Python delivers no signals, it does nothing.
 
-    Example:
+    Examples:
         >>> with InterruptGuard() as guard:
         ...     with guard.interruptible():
         ...         pass  # answer queries

@@ -62,7 +62,7 @@ class Segmented:
     Raises:
         InvalidSetting: If there is no such law, or offsets do not ascend from 0.
 
-    Example:
+    Examples:
         >>> from zotoolkit.directions import directions
         >>> law = Segmented("normal", (0, 3, 5))
         >>> u = directions(torch.tensor([7]), law, dim=5)[0]

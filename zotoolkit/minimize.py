@@ -89,7 +89,7 @@ def minimize(
         ResultsUnwritable: If the checkpoint cannot be written.
         KeyboardInterrupt: At Ctrl-C, after writing a checkpoint.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> objective = zotoolkit.from_callable(lambda x: float(((x - 1) ** 2).sum()), dim=2)
         >>> result = zotoolkit.minimize(objective, zotoolkit.make_solver("ZO/SGD-CGE-v0"), budget=300, progress=False)

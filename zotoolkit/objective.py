@@ -49,7 +49,7 @@ class BlackBoxObjective(ABC):
     Raises:
         InvalidSpace: If the space is no one-axis floating-point Box.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> class Parabola(zotoolkit.BlackBoxObjective):
         ...     def __init__(self):

@@ -33,7 +33,7 @@ def make(id: str, **kwargs: Any) -> BlackBoxObjective:
         UnknownId: If no such problem is registered; the message names the closest.
         UnknownSetting: If the problem has no such setting.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> zotoolkit.make("Functions/Sphere-v0", dim=3).dim
         3

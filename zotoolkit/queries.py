@@ -143,7 +143,7 @@ class DenseBatch(QueryBatch):
     Args:
         directions: `(q, d)` of the base's dtype.
 
-    Example:
+    Examples:
         >>> batch = DenseBatch.at(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
         >>> batch.points().tolist()
         [[1.0, 2.0], [3.0, 4.0]]
@@ -195,7 +195,7 @@ class CoordinateBatch(QueryBatch):
     Args:
         index: `(q,)` int64 coordinates in [0, d).
 
-    Example:
+    Examples:
         >>> batch = CoordinateBatch(base=torch.zeros(3), scale=torch.tensor([0.5]), index=torch.tensor([2]))
         >>> batch.points().tolist()
         [[0.0, 0.0, 0.5]]
@@ -238,7 +238,7 @@ class SeededBatch(QueryBatch):
             direction belongs to coordinate `alive[j]` and every other coordinate is 0. Each at most once, in
             [0, d). None means all d.
 
-    Example:
+    Examples:
         >>> batch = SeededBatch(base=torch.zeros(4), scale=torch.ones(2), seed=torch.tensor([1, 2]))
         >>> batch.points().abs().tolist()
         [[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]

@@ -39,7 +39,7 @@ def derive_seed(root: int, *path: int) -> int:
         root: The run's seed.
         path: What the draw is for, such as (iteration,) or (epoch, image).
 
-    Example:
+    Examples:
         >>> derive_seed(0, 1) == derive_seed(0, 1)
         True
         >>> derive_seed(0, 1) == derive_seed(1, 0)

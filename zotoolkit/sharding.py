@@ -95,7 +95,7 @@ def split_by_cost(
         InvalidSetting: If a cost is negative, not finite or missing, or parts is below 1.
         InvalidBatch: If the coordinates are no `(q,)` int64 inside the layout.
 
-    Example:
+    Examples:
         >>> layout = ParameterLayout.of(torch.nn.Sequential(torch.nn.Linear(2, 2, False), torch.nn.Linear(2, 1, False)))
         >>> shards = split_by_cost(torch.arange(6), layout, {"0.weight": 1.0, "1.weight": 0.25}, parts=2)
         >>> [rows.tolist() for rows in shards.rows]

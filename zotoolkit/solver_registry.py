@@ -29,7 +29,7 @@ def make_solver(id: str, **kwargs: Any) -> Solver:
         UnknownId: If no such solver is registered; the message names the closest.
         UnknownSetting: If the solver has no such setting.
 
-    Example:
+    Examples:
         >>> make_solver("ZO/SGD-CGE-v0", lr=0.05)
         <GradientSolver ZO/SGD-CGE-v0>
     """

@@ -60,7 +60,7 @@ def make_space(
     Raises:
         InvalidSpace: If dim is not positive, a bound is NaN or of another shape, bounds cross, or dtype is another.
 
-    Example:
+    Examples:
         >>> make_space(2, low=-1.0, high=1.0)
         Box(-1.0, 1.0, (2,), float32)
     """

@@ -34,7 +34,7 @@ class Structure:
         Raises:
             InvalidSetting: If one of them is there, but is not what it should be.
 
-        Example:
+        Examples:
             >>> import zotoolkit
             >>> Structure.of(zotoolkit.make("Functions/Sphere-v0", dim=2))
             Structure(layout=None, batches_per_epoch=None)
@@ -84,7 +84,7 @@ def fitting(layout: ParameterLayout, dim: int) -> ParameterLayout:
 def one_layer(dim: int) -> ParameterLayout:
     """Return the layout of an objective without layers: one linear weight that holds all coordinates.
 
-    Example:
+    Examples:
         >>> one_layer(3).slots[0].shape
         (3,)
     """

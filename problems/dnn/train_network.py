@@ -78,7 +78,7 @@ class TrainNetwork(BlackBoxObjective):
         InvalidSetting: If a setting cannot be used, the device is not there, the network is no pure function of
             parameters and mini-batch, or labels do not fit its output; see `problems.dnn.network_checks`.
 
-    Example:
+    Examples:
         >>> data = SupervisedData(torch.eye(4), torch.tensor([0, 1, 0, 1]))
         >>> objective = TrainNetwork(lambda: nn.Linear(4, 2), data, batch_size=2)
         >>> x0, _ = objective.reset(seed=0)

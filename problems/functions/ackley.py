@@ -21,7 +21,7 @@ from problems.functions.base import BenchmarkFunction
 class Ackley(BenchmarkFunction):
     """Ackley's funnel; settings as in `BenchmarkFunction`.
 
-    Example:
+    Examples:
         >>> round(Ackley(dim=2).noise_free(torch.tensor([[1.0, 1.0]])).item(), 6)
         3.625385
     """

@@ -28,7 +28,7 @@ class Ellipsoid(SeparableFunction):
         dtype: Of the points.
         device: Where they live.
 
-    Example:
+    Examples:
         >>> Ellipsoid(dim=2, condition=100.0).noise_free(torch.tensor([[1.0, 2.0]])).item()
         401.0
     """

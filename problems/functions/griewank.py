@@ -18,7 +18,7 @@ from problems.functions.base import BenchmarkFunction
 class Griewank(BenchmarkFunction):
     """Griewank's rippled bowl; settings as in `BenchmarkFunction`.
 
-    Example:
+    Examples:
         >>> round(Griewank(dim=1).noise_free(torch.tensor([[3.0]], dtype=torch.float64)).item(), 6)
         1.992242
     """

@@ -21,7 +21,7 @@ from problems.functions.base import BenchmarkFunction
 class Levy(BenchmarkFunction):
     """Lévy's waves; settings as in `BenchmarkFunction`.
 
-    Example:
+    Examples:
         >>> Levy(dim=2).noise_free(torch.tensor([[1.0, 1.0], [1.0, 5.0]], dtype=torch.float64)).tolist()
         [0.0, 1.0]
     """

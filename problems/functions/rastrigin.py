@@ -20,7 +20,7 @@ from problems.functions.base import SeparableFunction
 class Rastrigin(SeparableFunction):
     """Rastrigin's egg box; settings as in `BenchmarkFunction`.
 
-    Example:
+    Examples:
         >>> Rastrigin(dim=2).noise_free(torch.tensor([[1.0, 0.0]])).item()
         1.0
     """

@@ -18,7 +18,7 @@ from problems.functions.base import BenchmarkFunction
 class Rosenbrock(BenchmarkFunction):
     """Rosenbrock's banana valley in d dimensions; settings as in `BenchmarkFunction`.
 
-    Example:
+    Examples:
         >>> Rosenbrock(dim=2).noise_free(torch.tensor([[-1.0, 1.0], [1.0, 1.0]])).tolist()
         [4.0, 0.0]
     """

@@ -29,7 +29,7 @@ class Rotation:
         dtype: Of the matrix; it is drawn in float64 whatever this is.
         device: Where it lives.
 
-    Example:
+    Examples:
         >>> rotation = Rotation(dim=3, seed=1, dtype=torch.float64)
         >>> x = torch.tensor([[3.0, 0.0, 4.0]], dtype=torch.float64)
         >>> round(float(torch.linalg.vector_norm(rotation(x))), 12)

@@ -27,7 +27,7 @@ HEIGHT = 418.98288727243374
 class Schwefel(SeparableFunction):
     """Schwefel's deceptive sines; settings as in `BenchmarkFunction`.
 
-    Example:
+    Examples:
         >>> round(Schwefel(dim=1).noise_free(torch.tensor([[100.0]], dtype=torch.float64)).item(), 6)
         473.384998
     """

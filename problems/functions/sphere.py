@@ -18,7 +18,7 @@ from problems.functions.base import SeparableFunction
 class Sphere(SeparableFunction):
     """Sum of squares; settings as in `BenchmarkFunction`.
 
-    Example:
+    Examples:
         >>> Sphere(dim=2).noise_free(torch.tensor([[3.0, 4.0]])).item()
         25.0
     """

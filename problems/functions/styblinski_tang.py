@@ -21,7 +21,7 @@ MINIMISER = -2.903534027771177
 class StyblinskiTang(SeparableFunction):
     """Styblinski and Tang's quartic; settings as in `BenchmarkFunction`.
 
-    Example:
+    Examples:
         >>> StyblinskiTang(dim=2).noise_free(torch.tensor([[1.0, 2.0]])).item()
         -24.0
     """

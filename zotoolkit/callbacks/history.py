@@ -22,7 +22,7 @@ class History(Callback):
     Attributes:
         rows: Dicts with "iteration", "queries", "seconds", "best_value" and the solver's own figures.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> history = History()
         >>> objective = zotoolkit.make("Functions/Sphere-v0", dim=2)

@@ -181,7 +181,7 @@ def label_ends(axes: Axes, ends: Mapping[str, float], looks: Mapping[str, LineSt
 def spread(wanted: Mapping[str, float], gap: float, height: float) -> dict[str, float]:
     """Return places at least a gap apart, in order, as near as may be to the wanted ones.
 
-    Example:
+    Examples:
         >>> spread({"a": 0.0, "b": 1.0, "c": 50.0}, gap=10.0, height=100.0)
         {'a': 0.0, 'b': 10.0, 'c': 50.0}
     """

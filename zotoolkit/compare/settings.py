@@ -21,7 +21,7 @@ def parse_value(text: str) -> Any:
         text: A JSON literal, a number such as `.5`, Python's `True`, `False` or `None`, or any other text, which stays
             text.
 
-    Example:
+    Examples:
         >>> [parse_value(text) for text in ("0.1", ".5", "null", "true", "[1, 2]", "central", '"7"')]
         [0.1, 0.5, None, True, [1, 2], 'central', '7']
     """
@@ -66,7 +66,7 @@ def parse_pairs(texts: Iterable[str]) -> dict[str, Any]:
 def split_list(text: str) -> list[str]:
     """Split at the commas that stand outside brackets and quotes.
 
-    Example:
+    Examples:
         >>> split_list('dim=3,low=[-1,-2],name="a,b"')
         ['dim=3', 'low=[-1,-2]', 'name="a,b"']
     """
@@ -89,7 +89,7 @@ def split_list(text: str) -> list[str]:
 def format_value(value: Any) -> str:
     """Return the text that `parse_value` reads back as the value.
 
-    Example:
+    Examples:
         >>> [format_value(value) for value in (0.1, None, True, "central", "7")]
         ['0.1', 'null', 'true', 'central', '"7"']
     """

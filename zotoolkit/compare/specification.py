@@ -46,7 +46,7 @@ class Entry:
         Raises:
             InvalidSetting: If it reads otherwise.
 
-        Example:
+        Examples:
             >>> Entry.parse("CGE=ZO/SGD-CGE-v0:lr=0.1,mu=0.01")
             Entry(id='ZO/SGD-CGE-v0', settings={'lr': 0.1, 'mu': 0.01}, label='CGE')
         """
@@ -239,7 +239,7 @@ def parse_seeds(given: object) -> tuple[int, ...]:
     Raises:
         InvalidSetting: If it reads otherwise.
 
-    Example:
+    Examples:
         >>> parse_seeds(3), parse_seeds("3-5"), parse_seeds([7]), parse_seeds("1,4")
         ((0, 1, 2), (3, 4, 5), (7,), (1, 4))
     """
@@ -292,7 +292,7 @@ def read_specification(path: str | Path) -> dict[str, Any]:
 def slug(text: str) -> str:
     """Return a folder name for a label.
 
-    Example:
+    Examples:
         >>> slug("SGD-CGE (lr=0.1)")
         'sgd-cge-lr-0.1'
     """

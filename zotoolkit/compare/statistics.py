@@ -95,7 +95,7 @@ def step_values(x: np.ndarray, y: np.ndarray, grid: np.ndarray) -> np.ndarray:
     Returns:
         `(g,)` values; NaN before the first point, the last value after the end.
 
-    Example:
+    Examples:
         >>> step_values(np.array([1.0, 10.0]), np.array([5.0, 2.0]), np.array([0.5, 1.0, 9.9, 10.0, 99.0])).tolist()
         [nan, 5.0, 5.0, 2.0, 2.0]
     """
@@ -305,7 +305,7 @@ def _signed_rank(gap: np.ndarray) -> float:
 def holm(p: dict[str, float]) -> dict[str, float]:
     """Return Holm's step-down adjustment of a family of p-values.
 
-    Example:
+    Examples:
         >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
         {'a': 0.03, 'c': 0.06, 'b': 0.06}
     """

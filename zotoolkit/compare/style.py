@@ -47,7 +47,7 @@ def styles(solvers: Sequence[str], references: Iterable[str] = ()) -> dict[str, 
         solvers: Labels, in their order.
         references: Those that are reference lines: dashed, in the ink's colour.
 
-    Example:
+    Examples:
         >>> looks = styles(["CGE", "RGE", "SGD"], references=["SGD"])
         >>> looks["SGD"].colour == INK, looks["CGE"].colour != looks["RGE"].colour
         (True, True)

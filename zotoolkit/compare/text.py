@@ -18,7 +18,7 @@ from zotoolkit.compare.store import metric_columns, numbers, select
 def loss(value: float) -> str:
     """Return a loss with four significant digits.
 
-    Example:
+    Examples:
         >>> [loss(value) for value in (0.25, 3.2e-7, 12345.6, 0.0, float("inf"))]
         ['0.2500', '3.200e-07', '12350', '0', 'none']
     """
@@ -34,7 +34,7 @@ def loss(value: float) -> str:
 def count(value: float) -> str:
     """Return a number of queries.
 
-    Example:
+    Examples:
         >>> count(12345.0)
         '12,345'
     """
@@ -44,7 +44,7 @@ def count(value: float) -> str:
 def seconds(value: float) -> str:
     """Return a time.
 
-    Example:
+    Examples:
         >>> seconds(0.0123), seconds(75.0)
         ('0.012', '75')
     """

@@ -44,7 +44,7 @@ class DenseEngine(Engine):
         loss: `loss(output, target)` returns one number.
         arithmetic: See `LoopEngine`; "bfloat16" always takes the loop.
 
-    Example:
+    Examples:
         >>> engine = DenseEngine(nn.Linear(2, 1, bias=False), lambda output, target: (output - target).abs().sum())
         >>> engine.dense(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.ones(1, 2), torch.zeros(1, 1)).tolist()
         [1.0, 2.0]

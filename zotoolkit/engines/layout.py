@@ -72,7 +72,7 @@ class ParameterLayout:
     Attributes:
         slots: The parameters.
 
-    Example:
+    Examples:
         >>> layout = ParameterLayout.of(nn.Linear(3, 2))
         >>> [(slot.name, slot.start, slot.shape) for slot in layout.slots]
         [('weight', 0, (2, 3)), ('bias', 6, (2,))]

@@ -29,7 +29,7 @@ class LoopEngine(Engine):
             processor has instructions for it. A loss then has three digits, which is enough for random directions,
             whose own variance is far larger, and not for single coordinates. Float64 networks stay in float64.
 
-    Example:
+    Examples:
         >>> engine = LoopEngine(torch.nn.Linear(2, 1, bias=False), lambda output, target: (output - target).abs().sum())
         >>> engine.dense(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.ones(1, 2), torch.zeros(1, 1)).tolist()
         [1.0, 2.0]

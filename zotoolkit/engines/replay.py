@@ -53,7 +53,7 @@ class ReplayEngine(Engine):
     Raises:
         InvalidSetting: If an argument cannot be used.
 
-    Example:
+    Examples:
         >>> from zotoolkit import CoordinateBatch
         >>> layer = nn.Linear(2, 1, bias=False)
         >>> engine = ReplayEngine(layer, lambda output, target: (output - target).abs().sum())

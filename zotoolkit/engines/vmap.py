@@ -42,7 +42,7 @@ class VmapEngine(Engine):
     Raises:
         InvalidSetting: If an argument cannot be used, or, when asked, if vmap cannot batch the module.
 
-    Example:
+    Examples:
         >>> engine = VmapEngine(nn.Linear(2, 1, bias=False), lambda output, target: (output - target).abs().sum())
         >>> engine.dense(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.ones(1, 2), torch.zeros(1, 1)).tolist()
         [1.0, 2.0]

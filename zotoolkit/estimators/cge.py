@@ -40,7 +40,7 @@ class CGE(Estimator):
     Raises:
         InvalidSetting: If mu is not positive, difference is unknown, or subset is below 1.
 
-    Example:
+    Examples:
         >>> from zotoolkit.spaces import Bounds
         >>> estimator, x = CGE(mu=1e-4, difference="central"), torch.tensor([1.0, 2.0], dtype=torch.float64)
         >>> infinite = torch.full_like(x, torch.inf)

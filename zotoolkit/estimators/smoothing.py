@@ -22,7 +22,7 @@ class PowerDecay:
 
     Source: Spall, IEEE Trans. Aerospace and Electronic Systems 34(3), 1998, section III.
 
-    Example:
+    Examples:
         >>> PowerDecay(0.1, exponent=0.5)(3)
         0.05
     """

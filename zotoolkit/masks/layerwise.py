@@ -39,7 +39,7 @@ class LayerwiseRandomMask(Mask):
     Raises:
         InvalidSetting: If a setting is out of range.
 
-    Example:
+    Examples:
         >>> layout = ParameterLayout.of(torch.nn.Linear(3, 2))
         >>> mask = LayerwiseRandomMask({"weight": 0.5}, layout=layout)
         >>> mask.alive(dim=8, iteration=0, seed=0)[-2:].tolist()  # the biases

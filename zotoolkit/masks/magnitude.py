@@ -33,7 +33,7 @@ class MagnitudeMask(Mask):
     Raises:
         InvalidSetting: If a setting is out of range.
 
-    Example:
+    Examples:
         >>> mask = MagnitudeMask(sparsity=0.5).prepared(Structure(), torch.tensor([0.1, -3.0, 2.0, 0.0]))
         >>> mask.alive(dim=4, iteration=0, seed=0).tolist()
         [1, 2]

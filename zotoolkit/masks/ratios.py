@@ -75,7 +75,7 @@ def score_ratios(scores: Tensor, layout: ParameterLayout, sparsity: float, least
     Raises:
         InvalidSetting: If sparsity is out of range, scores are not `(d,)` finite numbers, or nothing is maskable.
 
-    Example:
+    Examples:
         >>> layout = ParameterLayout.of(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1)))
         >>> score_ratios(torch.tensor([9.0, 8, 7, 1, 0, 0, 6, 2, 0]), layout, sparsity=1 / 3)
         {'0.weight': 0.75, '1.weight': 0.5}
@@ -108,7 +108,7 @@ def uniform_ratios(layout: ParameterLayout, sparsity: float, least: int = 0) -> 
         least: How many coordinates every layer keeps at least, if it has so many; with 0 a small layer may lose all,
             which warns.
 
-    Example:
+    Examples:
         >>> layout = ParameterLayout.of(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 1)))
         >>> uniform_ratios(layout, sparsity=0.5)
         {'0.weight': 0.5, '1.weight': 0.5}

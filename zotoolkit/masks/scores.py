@@ -24,7 +24,7 @@ def grasp_scores(x: Tensor, gradient: Tensor, shifted_gradient: Tensor, mu: floa
     Raises:
         InvalidSetting: If the shapes differ or mu is not positive.
 
-    Example:
+    Examples:
         >>> x, hessian = torch.tensor([1.0, -2.0]), torch.tensor([3.0, 1.0])
         >>> gradient = hessian * x
         >>> grasp_scores(x, gradient, hessian * (x + 0.5 * gradient), mu=0.5).tolist()

@@ -26,7 +26,7 @@ class UniformMask(Mask):
     Raises:
         InvalidSetting: If keep is outside (0, 1] or refresh below 1.
 
-    Example:
+    Examples:
         >>> UniformMask(keep=0.25).alive(dim=8, iteration=0, seed=0).shape
         torch.Size([2])
     """

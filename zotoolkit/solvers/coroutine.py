@@ -34,7 +34,7 @@ class Coroutine(Generic[Q, A]):
     Args:
         function: Gets `ask`. Must hold no reference to whoever holds this object.
 
-    Example:
+    Examples:
         >>> twice = Coroutine(lambda ask: ask("one?") + ask("two?"))
         >>> twice.start(), twice.send(1), twice.send(2)
         ('one?', 'two?', Returned(result=3))

@@ -37,7 +37,7 @@ class GradientSolver(Solver):
     Raises:
         InvalidSetting: If one of them is not what it should be.
 
-    Example:
+    Examples:
         >>> import functools, zotoolkit
         >>> solver = GradientSolver(zotoolkit.CGE(mu=1e-3), functools.partial(torch.optim.SGD, lr=0.1))
         >>> objective = zotoolkit.make("Functions/Sphere-v0", dim=3)

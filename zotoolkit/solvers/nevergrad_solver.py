@@ -51,7 +51,7 @@ class NevergradSolver(ReplayedSolver):
     Raises:
         InvalidSetting: If there is no such optimiser or a setting is out of its range.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> objective = zotoolkit.from_callable(lambda x: float(((x - 1) ** 2).sum()), dim=3)
         >>> solver = zotoolkit.make_solver("Nevergrad/OnePlusOne-v0")

@@ -48,7 +48,7 @@ class PatternSearch(Solver):
     Raises:
         InvalidSetting: If a setting is out of its range.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> objective = zotoolkit.from_callable(lambda x: float(((x - 1) ** 2).sum()), dim=3)
         >>> zotoolkit.minimize(objective, PatternSearch(), budget=1000, progress=False).x.tolist()

@@ -47,7 +47,7 @@ class RandomSearch(Solver):
     Raises:
         InvalidSetting: If q is below 1, sigma is not positive, or around is unknown.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> objective = zotoolkit.from_callable(lambda x: float(abs(x[0] - 3)), dim=1, low=0, high=10)
         >>> result = zotoolkit.minimize(objective, RandomSearch(q=50), budget=1000, progress=False)

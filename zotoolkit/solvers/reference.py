@@ -62,7 +62,7 @@ class FirstOrderReference(GradientSolver):
         scheduler: As in `GradientSolver`.
         iterations: After how many it has finished; None for as many as the query budget allows.
 
-    Example:
+    Examples:
         >>> import functools, zotoolkit
         >>> objective = zotoolkit.make("Functions/Sphere-v0", dim=2)
         >>> rows = first_order_curve(objective, 50, functools.partial(torch.optim.SGD, lr=0.1))

@@ -11,7 +11,7 @@ from zotoolkit.spaces import Bounds
 def free_scale(x0: Tensor) -> float:
     """Return the length of a first step where there are no bounds: the root mean square of x0, or 1 if x0 is 0.
 
-    Example:
+    Examples:
         >>> free_scale(torch.tensor([3.0, -3.0])), free_scale(torch.zeros(2))
         (3.0, 1.0)
     """

@@ -110,7 +110,7 @@ class ScipySolver(ReplayedSolver):
         InvalidSetting: If there is no such method, or an option is out of its range.
         UnknownSetting: If the method has no such option.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> objective = zotoolkit.from_callable(lambda x: float(((x - 1) ** 2).sum()), dim=3)
         >>> result = zotoolkit.minimize(objective, ScipySolver("L-BFGS-B"), budget=100, progress=False)

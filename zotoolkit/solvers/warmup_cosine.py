@@ -13,7 +13,7 @@ def warmup_cosine(step: int, length: int, warmup: float) -> float:
         length: Steps of the whole schedule.
         warmup: Share of them in which the factor rises to 1.
 
-    Example:
+    Examples:
         >>> [round(warmup_cosine(step, 6, 1 / 3), 3) for step in range(7)]
         [0.5, 1.0, 1.0, 0.854, 0.5, 0.146, 0.0]
     """

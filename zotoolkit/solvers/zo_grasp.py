@@ -130,7 +130,7 @@ def zo_grasp_scores(
     Raises:
         ObjectiveFailed: If an estimate cannot be formed because too many queries failed.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> from zotoolkit.masks import score_ratios
         >>> objective = zotoolkit.make("DNN/DigitsMLP-v0")

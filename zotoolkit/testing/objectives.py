@@ -25,7 +25,7 @@ class ObjectiveConformance:
         radius: How far from the start point they lie, in units of x.
         tolerance: How far losses may differ where bits may; see `zotoolkit.check_objective`.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> class TestMine(ObjectiveConformance):
         ...     def make_objective(self):

@@ -46,7 +46,7 @@ class SolverConformance:
         share: What is left of the start's loss after `progress_budget` queries on a convex quadratic, at most.
         progress_budget: Those queries.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> class TestMine(SolverConformance):
         ...     def make_solver(self):

@@ -28,7 +28,7 @@ class BudgetLimit(Wrapper):
     Raises:
         InvalidSetting: If the budget is no integer of at least 1.
 
-    Example:
+    Examples:
         >>> import torch, zotoolkit
         >>> objective = BudgetLimit(zotoolkit.from_callable(lambda x: float(sum(x**2)), dim=2), budget=3)
         >>> _ = objective.reset(seed=0)

@@ -40,7 +40,7 @@ class Cache(Wrapper):
     Raises:
         InvalidSetting: If size is no integer of at least 1.
 
-    Example:
+    Examples:
         >>> import torch, zotoolkit
         >>> objective = Cache(zotoolkit.from_callable(lambda x: float(sum(x**2)), dim=2), size=1000)
         >>> _ = objective.reset(seed=0)

@@ -51,7 +51,7 @@ class GymEnvAdapter(gymnasium.Env[Observation, np.ndarray]):
     Raises:
         InvalidSetting: If the budget is no integer of at least 1 or the target is not finite.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> sphere = zotoolkit.from_callable(lambda x: float(sum(x**2)), dim=2, low=-1, high=1)
         >>> env = GymEnvAdapter(sphere, budget=10)

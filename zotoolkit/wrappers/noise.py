@@ -46,7 +46,7 @@ class Noise(Wrapper):
     Raises:
         InvalidSetting: If a deviation is negative or not finite, or both are 0.
 
-    Example:
+    Examples:
         >>> import torch, zotoolkit
         >>> objective = Noise(zotoolkit.from_callable(lambda x: float(sum(x**2)), dim=2), std=0.1)
         >>> x0, _ = objective.reset(seed=0)

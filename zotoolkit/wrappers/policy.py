@@ -66,7 +66,7 @@ class PolicyObjective(BlackBoxObjective):
         UnknownId: If gymnasium knows no such environment.
         MissingExtra: If the environment needs a package that is not installed.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> push_back = lambda w, observation: int(observation @ w > 0)
         >>> objective = PolicyObjective("CartPole-v1", push_back, dim=4, episodes=2)

@@ -51,7 +51,7 @@ class Record(Wrapper):
         MissingExtra: If the path ends in .parquet and pyarrow is not installed.
         ResultsUnwritable: If the folder cannot be written.
 
-    Example:
+    Examples:
         >>> import tempfile, torch, zotoolkit
         >>> folder = Path(tempfile.mkdtemp())
         >>> plain = zotoolkit.from_callable(lambda x: float(sum(x**2)), dim=2)

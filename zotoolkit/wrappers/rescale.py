@@ -35,7 +35,7 @@ class RescaleSpace(Wrapper):
         InvalidSpace: If a coordinate is unbounded; the message names it.
         InvalidSetting: If low and high are not finite or cross.
 
-    Example:
+    Examples:
         >>> import zotoolkit
         >>> narrow_wide = zotoolkit.from_callable(lambda x: float(sum(x**2)), dim=2, low=[0, -100], high=[1, 300])
         >>> objective = RescaleSpace(narrow_wide)

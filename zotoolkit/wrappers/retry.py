@@ -35,7 +35,7 @@ class Retry(Wrapper):
     Raises:
         InvalidSetting: If a number is out of its range.
 
-    Example:
+    Examples:
         >>> import torch, zotoolkit
         >>> answers = iter([RuntimeError("busy"), 7.0])
         >>> def flaky(x):

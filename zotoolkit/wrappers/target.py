@@ -32,7 +32,7 @@ class TargetReached(Wrapper):
     Raises:
         InvalidSetting: If the target is no finite number.
 
-    Example:
+    Examples:
         >>> import torch, zotoolkit
         >>> objective = TargetReached(zotoolkit.from_callable(lambda x: float(sum(x**2)), dim=2), target=0.5)
         >>> _ = objective.reset(seed=0)

@@ -33,7 +33,7 @@ class CropFlip:
     Raises:
         InvalidSetting: If padding is no integer of at least 0; when called, if the inputs are no images.
 
-    Example:
+    Examples:
         >>> image = torch.arange(4).view(1, 1, 2, 2)
         >>> CropFlip(padding=0)(image, seed=1).flatten().tolist() in ([0, 1, 2, 3], [1, 0, 3, 2])
         True

@@ -21,7 +21,7 @@ def chosen(targets: Tensor, count: int, seed: int) -> Tensor:
         count: Rows, at most n.
         seed: Of the draw.
 
-    Example:
+    Examples:
         >>> targets = torch.tensor([0] * 90 + [1] * 10)
         >>> targets[chosen(targets, 10, seed=0)].bincount().tolist()
         [5, 5]

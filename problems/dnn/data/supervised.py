@@ -41,7 +41,7 @@ class SupervisedData:
         InvalidSetting: If inputs and targets do not have one row a sample each, there is no sample, the two sets have
             samples of different shapes, or mean and std do not fit the inputs.
 
-    Example:
+    Examples:
         >>> images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)
         >>> data = SupervisedData(images, torch.tensor([0, 1]), mean=0.5, std=0.25)
         >>> data.normalised(data.train_inputs).flatten().tolist()

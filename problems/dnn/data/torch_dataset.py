@@ -23,7 +23,7 @@ def stacked(dataset: Any, name: str) -> tuple[Tensor, Tensor]:
         InvalidSetting: If it is empty or iterable-style, a sample is no pair of tensors, arrays or numbers, or samples
             differ in shape or dtype.
 
-    Example:
+    Examples:
         >>> inputs, targets = stacked([([1.0, 2.0], 0), ([3.0, 4.0], 1)], "train")
         >>> inputs.shape, targets.dtype
         (torch.Size([2, 2]), torch.int64)

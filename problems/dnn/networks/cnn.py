@@ -33,7 +33,7 @@ def deepzero_cnn(
     Raises:
         InvalidSetting: If a setting is below 1, or the image is gone before the last layer.
 
-    Example:
+    Examples:
         >>> sum(p.numel() for p in deepzero_cnn(depth=3).parameters())
         6670
     """

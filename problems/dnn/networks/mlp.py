@@ -23,7 +23,7 @@ def mlp(inputs: int, hidden: int | Sequence[int], outputs: int, activation: str 
     Raises:
         InvalidSetting: If a width is below 1 or the activation is unknown.
 
-    Example:
+    Examples:
         >>> sum(p.numel() for p in mlp(64, 8, 10).parameters())
         610
     """

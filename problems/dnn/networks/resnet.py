@@ -33,7 +33,7 @@ class OptionAShortcut(nn.Module):
     Raises:
         InvalidSetting: If channels would be lost.
 
-    Example:
+    Examples:
         >>> OptionAShortcut(2, 4, 2)(torch.ones(1, 2, 4, 4)).sum((0, 2, 3)).tolist()
         [0.0, 4.0, 4.0, 0.0]
     """
@@ -84,7 +84,7 @@ class CifarResNet(nn.Module):
     Raises:
         InvalidSetting: If depth is none of these, or another setting is below 1.
 
-    Example:
+    Examples:
         >>> sum(p.numel() for p in CifarResNet(20).parameters())
         269722
     """

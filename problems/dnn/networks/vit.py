@@ -68,7 +68,7 @@ class VisionTransformer(nn.Module):
     Raises:
         InvalidSetting: If a setting is below 1, or one does not divide the other.
 
-    Example:
+    Examples:
         >>> sum(p.numel() for p in VisionTransformer().parameters())
         81850
     """

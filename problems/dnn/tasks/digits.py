@@ -33,7 +33,7 @@ def digits_mlp(
     Raises:
         InvalidSetting: If a setting is out of range.
 
-    Example:
+    Examples:
         >>> digits_mlp()
         <TrainNetwork: d=610, float32, cpu>
     """
@@ -66,7 +66,7 @@ def digits_cnn(
     Raises:
         InvalidSetting: If a setting is out of range.
 
-    Example:
+    Examples:
         >>> digits_cnn(channels=4)
         <TrainNetwork: d=666, float32, cpu>
     """

@@ -14,7 +14,7 @@ _FOLDER = Path(__file__).parent
 def suite_names() -> list[str]:
     """Return the names of all suites.
 
-    Example:
+    Examples:
         >>> suite_names()
         ['demo', 'functions']
     """
