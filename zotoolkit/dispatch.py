@@ -74,7 +74,7 @@ def answer(objective: BlackBoxObjective, batch: QueryBatch, allowance: int | Non
         try:
             _answer_chunk(objective, chunk, gathered)
         except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error) or len(chunk) == 1:
+            if not is_out_of_memory(error) or len(chunk) == 1:
                 raise
             # What the chunk's first rows answered before memory ran out has been gathered; carry on behind them.
             objective.limit_chunk(len(chunk) // 2)
@@ -104,7 +104,7 @@ def _answer_chunk(objective: BlackBoxObjective, chunk: QueryBatch, gathered: _An
     except ZotoolkitError:
         raise
     except Exception as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         gathered.charge(objective.costs(chunk))
         if len(chunk) == 1:
@@ -125,22 +125,22 @@ def _evaluate(objective: BlackBoxObjective, chunk: QueryBatch) -> Tensor:
     with torch.no_grad():
         if isinstance(chunk, CoordinateBatch):
             path = "evaluate_coordinates"
-            with _untouched(chunk.base, f"{name}.{path} wrote into batch.base"):
+            with untouched(chunk.base, f"{name}.{path} wrote into batch.base"):
                 values = objective.evaluate_coordinates(chunk)
         elif isinstance(chunk, SeededBatch):
             path = "evaluate_seeded"
-            with _untouched(chunk.base, f"{name}.{path} wrote into batch.base"):
+            with untouched(chunk.base, f"{name}.{path} wrote into batch.base"):
                 values = objective.evaluate_seeded(chunk)
         if values is None:
             path = "evaluate"
             points = chunk.points()
-            with _untouched(points, f"{name}.evaluate wrote into the points it was given"):
+            with untouched(points, f"{name}.evaluate wrote into the points it was given"):
                 values = objective.evaluate(points, chunk.context)
     return _check_values(values, chunk, f"{name}.{path}")
 
 
 @contextmanager
-def _untouched(tensor: Tensor, sentence: str) -> Iterator[None]:
+def untouched(tensor: Tensor, sentence: str) -> Iterator[None]:
     """Raise InputMutated if the tensor is written into, whatever else is raised; inference tensors cannot tell."""
     version = None if tensor.is_inference() else tensor._version
 
@@ -176,7 +176,8 @@ def _check_values(values: object, chunk: QueryBatch, source: str) -> Tensor:
     return values.detach().to(chunk.device, copy=True)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether the error says that memory ran out, on whichever device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)

@@ -48,6 +48,30 @@ class ObjectiveFailed(ZotoolkitError, RuntimeError):
     """So many queries in a row failed that carrying on makes no sense."""
 
 
+class QueryFailed(ZotoolkitError, RuntimeError):
+    """A black box did not answer a query, and the caller had asked to be told."""
+
+
+class BudgetSpent(ZotoolkitError, RuntimeError):
+    """More queries were wanted than the budget has left; none of them was sent."""
+
+
+class NoSecondDerivative(ZotoolkitError, RuntimeError):
+    """A zeroth-order gradient was to be differentiated, and it is a constant."""
+
+
+class InvalidImages(ZotoolkitError, ValueError):
+    """Images of another shape or dtype than the classifier takes, or not finite."""
+
+
+class InvalidAnswers(ZotoolkitError, ValueError):
+    """A classifier answered in another form than it was declared to: rows, classes, scores or labels."""
+
+
+class DriftDetected(ZotoolkitError, RuntimeError):
+    """A classifier answers its probe inputs otherwise than before, so what was measured in between is void."""
+
+
 class ContractViolation(ZotoolkitError, ValueError):
     """`check_objective` or `check_solver` found a broken promise."""
 
