@@ -92,9 +92,9 @@ class QueryModel(ABC):
         )
         self.input = InputSpec.of(input)
         self.batch_size = check_count(batch_size, "batch_size")
-        self.budget = _check_type(budget, QueryBudget, "budget")
-        self.retry = _check_type(retry, RetryPolicy, "retry") or RetryPolicy(attempts=1)
-        self.rate = _check_type(rate, RateLimit, "rate")
+        self.budget: QueryBudget | None = _check_type(budget, QueryBudget, "budget")
+        self.retry: RetryPolicy = _check_type(retry, RetryPolicy, "retry") or RetryPolicy(attempts=1)
+        self.rate: RateLimit | None = _check_type(rate, RateLimit, "rate")
         self.concurrency = check_count(concurrency, "concurrency")
         self.patience = check_count(patience, "patience")
         self.clock = Clock() if clock is None else clock
