@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from problems.dnn.data.sklearn_digits import digits
-from problems.dnn.networks import ACTIVATIONS, mlp
+from problems.dnn.networks import ACTIVATIONS, mlp, two_convolutions
 from problems.dnn.tasks.dtypes import dtype_named
 from problems.dnn.train_network import TrainNetwork
 from zotoolkit.checks import check_choice, check_count, check_device
@@ -76,12 +76,7 @@ def digits_cnn(
     check_device(device)
 
     def build() -> nn.Module:
-        act = ACTIVATIONS[activation]
-        return nn.Sequential(
-            *(nn.Conv2d(1, channels, 3, padding=1), act(), nn.MaxPool2d(2)),
-            *(nn.Conv2d(channels, 2 * channels, 3, padding=1), act(), nn.MaxPool2d(2)),
-            *(nn.Flatten(), nn.Linear(8 * channels, 10)),
-        ).to(kind)
+        return two_convolutions(channels, activation=activation).to(kind)
 
     data = digits().to("cpu", kind)
     return TrainNetwork(build, data, batch_size=batch_size, device=device, name="Digits CNN")
