@@ -68,6 +68,18 @@ class InvalidAnswers(ZotoolkitError, ValueError):
     """A classifier answered in another form than it was declared to: rows, classes, scores or labels."""
 
 
+class InvalidLabels(ZotoolkitError, ValueError):
+    """True classes of another number, dtype or range than the images and the classifier have."""
+
+
+class ClassifierFailed(ZotoolkitError, RuntimeError):
+    """A classifier answered none of the queries about several images in a row, so carrying on makes no sense."""
+
+
+class UndecidedAlpha(ZotoolkitError, ValueError):
+    """An alpha at which images that were stopped early might have been certified, so their outcome is not known."""
+
+
 class DriftDetected(ZotoolkitError, RuntimeError):
     """A classifier answers its probe inputs otherwise than before, so what was measured in between is void."""
 
@@ -86,6 +98,10 @@ class DeadLayerWarning(UserWarning):
 
 class ScheduleWarning(UserWarning):
     """A budget pays for fewer iterations than the schedule that was asked for."""
+
+
+class RadiusWarning(UserWarning):
+    """A radius was asked for that so few samples cannot certify, whatever the classifier answers."""
 
 
 class AskTellOrder(ZotoolkitError, RuntimeError):
