@@ -2,9 +2,10 @@
 
 import pytest
 
-pytest.register_assert_rewrite("zotoolkit.testing.solvers")
+pytest.register_assert_rewrite("zotoolkit.testing.solvers", "zotoolkit.testing.query_models")
 
 from zotoolkit.testing.objectives import ObjectiveConformance  # noqa: E402 - after the rewriting is asked for
+from zotoolkit.testing.query_models import QueryModelConformance  # noqa: E402
 from zotoolkit.testing.solvers import SolverConformance  # noqa: E402
 
-__all__ = ["ObjectiveConformance", "SolverConformance"]
+__all__ = ["ObjectiveConformance", "QueryModelConformance", "SolverConformance"]
