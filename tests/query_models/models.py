@@ -75,8 +75,10 @@ def network() -> nn.Module:
         nn.Linear(12, CLASSES),
     )
     with torch.no_grad():
-        for parameter in module.parameters():
-            if parameter.ndim > 1:  # without a mean, so that no class wins throughout
+        for name, parameter in module.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.ndim > 1:  # without a mean, so that no class wins throughout
                 weights = torch.randn(parameter.shape, generator=generator)
                 parameter.copy_(weights - weights.flatten(1).mean(dim=1).view(-1, *[1] * (parameter.ndim - 1)))
     return module.train()
