@@ -1,4 +1,4 @@
-"""The command line: `zotoolkit list | describe | run | resume | compare | plot | report`.
+"""The command line: `zotoolkit list | describe | run | resume | compare | plot | report | certify`.
 
 Exit codes: 0 all went well, 1 a run failed, 2 bad usage, 130 Ctrl-C.
 """
@@ -10,26 +10,36 @@ import sys
 from collections.abc import Sequence
 
 import zotoolkit
-from zotoolkit.cli import compare, describe, listing, plot, report, resume, run
+from zotoolkit.cli import certify, compare, describe, listing, plot, report, resume, run
 from zotoolkit.cli.common import FAILED, INTERRUPTED, USAGE, Parser, complain, one_line_warnings
 from zotoolkit.errors import (
+    BudgetSpent,
+    ClassifierFailed,
     ContractViolation,
+    DriftDetected,
     InputMutated,
+    InvalidAnswers,
     InvalidBatch,
     InvalidValues,
     ObjectiveFailed,
+    QueryFailed,
     SolverFailed,
     SolverFinished,
     ZotoolkitError,
 )
 
-_COMMANDS = (listing, describe, run, resume, compare, plot, report)
+_COMMANDS = (listing, describe, run, resume, compare, plot, report, certify)
 _FAILURES = (
+    BudgetSpent,
+    ClassifierFailed,
     ContractViolation,
+    DriftDetected,
     InputMutated,
+    InvalidAnswers,
     InvalidBatch,
     InvalidValues,
     ObjectiveFailed,
+    QueryFailed,
     SolverFailed,
     SolverFinished,
 )
