@@ -1,4 +1,4 @@
-"""The interface of engines: losses of one network at many parameter vectors, on one mini-batch.
+"""The interface of engines: losses, or outputs, of one network at many parameter vectors, on one mini-batch.
 
 An engine answers three questions, which mirror the three ways in which an objective is asked:
 
@@ -7,6 +7,8 @@ An engine answers three questions, which mirror the three ways in which an objec
     seeded        a SeededBatch: directions can be made layer by layer, where they are used
 
 The last two return None where an engine has no better way than the points; the objective then takes the dense path.
+
+    outputs       any batch: what the network returns for each query, for a black box that stands behind it
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any, Literal, Union
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.utils import _pytree as pytree
 
 from zotoolkit.engines.layout import ParameterLayout
 from zotoolkit.errors import InvalidSetting, brief
@@ -31,6 +34,8 @@ Inputs = Union[Tensor, tuple[Tensor, ...]]
 Loss = Callable[[Any, Any], Tensor]
 Arithmetic = Literal["float32", "bfloat16"]
 ARITHMETICS = ("float32", "bfloat16")
+_OUTPUT_BYTES_CPU = 64 << 20
+_OUTPUT_BYTES_GPU = 1 << 30
 
 
 class Engine(ABC):
@@ -84,6 +89,22 @@ class Engine(ABC):
         """Return the `(q,)` losses of a seeded batch, or None to ask for the dense path."""
         return None
 
+    @abstractmethod
+    def outputs(self, batch: QueryBatch, inputs: Inputs, seed: int = 0) -> Iterator[Any]:
+        """Yield what the network returns at consecutive queries, in the batch's order, some at a time.
+
+        What a black box behind the network is to be asked, and every loss is computed from. A chunk is as large as
+        fits into memory: nothing may be read into its size.
+
+        Args:
+            batch: The queries.
+            inputs: As for `dense`.
+            seed: As for `dense`.
+
+        Yields:
+            `(P, B, ...)` outputs of P queries, fresh memory; for a network with several, in their structure.
+        """
+
     def costs(self, batch: QueryBatch) -> dict[str, float]:
         """Return what answering the batch costs, in full forward passes."""
         return {"forward_equivalents": float(len(batch))}
@@ -101,6 +122,14 @@ class Engine(ABC):
                 "reduce over the samples, for example by .mean()."
             )
         return value
+
+
+def rows_that_fit(output: Any) -> int:
+    """Return how many outputs like this one are handed on together: 64 MiB of them, 1 GiB on a GPU; at least one."""
+    tensors = [value for value in pytree.tree_leaves(output) if isinstance(value, Tensor)]
+    size = sum(value.numel() * value.element_size() for value in tensors)
+    limit = _OUTPUT_BYTES_GPU if any(value.is_cuda for value in tensors) else _OUTPUT_BYTES_CPU
+    return max(1, limit // max(1, size))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from zotoolkit.engines.base import (
 from zotoolkit.engines.loop import LoopEngine
 from zotoolkit.engines.vmap import VmapEngine
 from zotoolkit.errors import InvalidSetting
-from zotoolkit.queries import SeededBatch
+from zotoolkit.queries import QueryBatch, SeededBatch
 
 # Of one candidate's layers. Measured on one core: vmap was 1.4 to 8 times as fast below 0.9 MiB, the loop 1.1 to 2.2
 # times as fast above 1.8 MiB (multi-layer perceptrons, CNNs, a small ResNet, a vision transformer).
@@ -60,16 +61,27 @@ class DenseEngine(Engine):
 
     @override
     def dense(self, points: Tensor, inputs: Inputs, target: Any, seed: int = 0) -> Tensor:
-        arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-        limit = _BATCHED_UP_TO_GPU if points.is_cuda else _BATCHED_UP_TO_CPU
-        if self._batched is not None and len(points) and self._activations(points[0], arguments, seed) <= limit:
+        if self._batched is not None and len(points) and self._fits(points[0], inputs, seed):
             try:
                 return self._batched.dense(points, inputs, target, seed)
             except InvalidSetting as reason:
-                self.scalar_loss(*self._first(points[0], arguments, target, seed))  # the loss may be at fault
-                say_once(f"candidates run one after another: {str(reason).splitlines()[0]}")
-                self._batched = None
+                self.scalar_loss(self._output(points[0], inputs, seed), target)  # the loss may be at fault
+                self._give_up(reason)
         return self._loop.dense(points, inputs, target, seed)
+
+    @override
+    def outputs(self, batch: QueryBatch, inputs: Inputs, seed: int = 0) -> Iterator[Any]:
+        if self._batched is not None and len(batch) and self._fits(batch.base, inputs, seed):
+            chunks = self._batched.outputs(batch, inputs, seed)
+            try:
+                first = next(chunks)
+            except InvalidSetting as reason:
+                self._give_up(reason)
+            else:
+                yield first
+                yield from chunks
+                return
+        yield from self._loop.outputs(batch, inputs, seed)
 
     @override
     def seeded(self, batch: SeededBatch, inputs: Inputs, target: Any, seed: int = 0) -> Tensor:
@@ -78,14 +90,20 @@ class DenseEngine(Engine):
         parts = [self.dense(part.points(), inputs, target, seed) for part in batch.split(size)]
         return torch.cat(parts) if parts else batch.scale.new_empty(0)
 
-    def _first(self, point: Tensor, arguments: tuple[Tensor, ...], target: Any, seed: int) -> tuple[Any, Any]:
-        with torch.no_grad(), seeded_randomness(seed, point.device):
-            return functional_call(self.module, self.layout.unflatten(point), arguments), target
+    def _give_up(self, reason: InvalidSetting) -> None:
+        say_once(f"candidates run one after another: {str(reason).splitlines()[0]}")
+        self._batched = None
 
-    def _activations(self, point: Tensor, arguments: tuple[Tensor, ...], seed: int) -> int:
-        """Return the bytes of all layers' outputs for one candidate."""
+    def _output(self, point: Tensor, inputs: Inputs, seed: int) -> Any:
+        arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+        with torch.no_grad(), seeded_randomness(seed, point.device):
+            return functional_call(self.module, self.layout.unflatten(point), arguments)
+
+    def _fits(self, point: Tensor, inputs: Inputs, seed: int) -> bool:
+        """Return whether all layers' outputs for one candidate are so small that candidates are batched."""
+        arguments = inputs if isinstance(inputs, tuple) else (inputs,)
         shapes = tuple(argument.shape for argument in arguments)
         if shapes not in self._bytes:
             given = tuple(map(innermost_channels, arguments))
-            self._bytes[shapes] = activation_bytes(self.module, lambda: self._first(point, given, None, seed))
-        return self._bytes[shapes]
+            self._bytes[shapes] = activation_bytes(self.module, lambda: self._output(point, given, seed))
+        return self._bytes[shapes] <= (_BATCHED_UP_TO_GPU if point.is_cuda else _BATCHED_UP_TO_CPU)

@@ -107,6 +107,15 @@ class Graph:
                 steps.append(Step(node.name, _rule(node, module, tracer, names), sources))
         return _assembled(_fused(steps, outputs), outputs)
 
+    def disposable(self, position: int) -> bool:
+        """Return whether a step alone reads its first input's change, in memory of its own."""
+        step = self.steps[position]
+        source = step.sources[0] if step is not None and step.sources else -1
+        before = self.steps[source] if source >= 0 else None
+        if before is None or source in pytree.tree_leaves(self.outputs):
+            return False
+        return before.rule.makes_memory and self.users[source] == (position,)
+
     def following(self, position: int) -> tuple[int, ...]:
         """Return the steps that depend on a step, in order."""
         reached = {position}

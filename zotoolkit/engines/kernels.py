@@ -1,4 +1,7 @@
-"""The element-wise passes of difference propagation, each written so that a compiler can fuse it into one loop.
+"""The element-wise passes of difference propagation, and the fastest form of each that there is.
+
+On a CPU that is C++ (`zotoolkit.engines.native`), on a GPU what torch.compile makes of the functions here, elsewhere
+these functions as they are: they say what is computed.
 
 All take differences as `(P, M, C)`: P candidates, M samples and positions, C channels innermost. Sums run in float32 at
 least, whatever the differences are stored in. With y = gain * (x - mean) / sigma + shift, a change D of x gives
@@ -17,6 +20,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from zotoolkit.engines.native.build import library
+from zotoolkit.engines.native.passes import NativePasses
 
 _log = logging.getLogger("zotoolkit")
 
@@ -71,9 +77,10 @@ def norm_add_relu(change: Tensor, normed: Tensor, coefficients: Tensor, base: Te
 
 
 def norm_add_narrow_relu(
-    change: Tensor, normed: Tensor, coefficients: Tensor, base: Tensor, column: Tensor, hot: Tensor
+    change: Tensor, normed: Tensor, coefficients: Tensor, base: Tensor, column: Tensor, index: Tensor
 ) -> Tensor:
-    """Return the same where other is 0 but for one channel a candidate: `(P, M, 1)` column, `(P, 1, C)` hot, 0 or 1."""
+    """Return the same where other is 0 but for one channel a candidate: `(P, M, 1)` column, `(P,)` index."""
+    hot = (torch.arange(change.shape[2], device=index.device) == index[:, None, None]).to(column.dtype)
     d = _affine(change, normed, coefficients).addcmul_(column, hot)
     return torch.maximum(d, -base, out=d).add_(torch.clamp(base, max=0)).to(change.dtype)
 
@@ -89,22 +96,51 @@ def _affine(change: Tensor, normed: Tensor, coefficients: Tensor) -> Tensor:
 
 
 class Kernels:
-    """The functions above, as they are or compiled.
+    """The functions above in the fastest form there is, or as they are.
+
+    Those that return what they took, changed, take `reuse=True` besides: the change's memory may then be written over.
 
     Args:
-        fused: Whether to compile them with torch.compile; where no compiler is at hand that is said once in the log and
-            the plain functions are used.
+        fused: Whether each is to be one sweep over memory: by C++ compiled at first use on a CPU, by torch.compile on a
+            GPU. Where there is no compiler that is said once in the log, and the plain functions are used.
     """
 
     def __init__(self, fused: bool) -> None:
-        prepare: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] = _Fused if fused else lambda plain: plain
         self.fused = fused
-        self.norm_coefficients = prepare(norm_coefficients)
-        self.norm_apply = prepare(norm_apply)
-        self.norm_relu = prepare(norm_relu)
-        self.norm_add_relu = prepare(norm_add_relu)
-        self.norm_add_narrow_relu = prepare(norm_add_narrow_relu)
-        self.position_mean = prepare(position_mean)
+        self.norm_coefficients = _form(norm_coefficients, fused)
+        self.norm_apply = _reusing(norm_apply, fused)
+        self.norm_relu = _reusing(norm_relu, fused)
+        self.norm_add_relu = _reusing(norm_add_relu, fused)
+        self.norm_add_narrow_relu = _reusing(norm_add_narrow_relu, fused)
+        self.position_mean = _form(position_mean, fused)
+
+
+def _form(plain: Callable[..., Tensor], fused: bool) -> Callable[..., Tensor]:
+    """Return a function that takes the form of `plain` that its first argument's device asks for."""
+    if not fused:
+        return plain
+    compiled = _Fused(plain)
+
+    def apply(change: Tensor, *others: Tensor, **options: bool) -> Tensor:
+        if change.device.type != "cpu":
+            return compiled(change, *others)
+        passes = _native()
+        out = None if passes is None else getattr(passes, plain.__name__)(change, *others, **options)
+        return plain(change, *others) if out is None else out
+
+    return apply
+
+
+def _reusing(plain: Callable[..., Tensor], fused: bool) -> Callable[..., Tensor]:
+    """Return the same for a function whose fast form can write over its first argument."""
+    form = _form(plain, fused)
+    return form if fused else lambda change, *others, reuse=False: plain(change, *others)
+
+
+@functools.cache
+def _native() -> NativePasses | None:
+    compiled = library()
+    return None if compiled is None else NativePasses(compiled)
 
 
 class _Fused:

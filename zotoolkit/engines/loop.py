@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,7 +13,20 @@ from torch.utils._pytree import tree_map
 from typing_extensions import override
 
 from zotoolkit.checks import check_choice
-from zotoolkit.engines.base import ARITHMETICS, Arithmetic, Engine, Inputs, Loss, innermost_channels, seeded_randomness
+from zotoolkit.engines.base import (
+    ARITHMETICS,
+    Arithmetic,
+    Engine,
+    Inputs,
+    Loss,
+    innermost_channels,
+    rows_that_fit,
+    seeded_randomness,
+)
+from zotoolkit.queries import QueryBatch
+
+# Points that are written out together.
+_POINTS = 64
 
 
 class LoopEngine(Engine):
@@ -42,16 +56,31 @@ class LoopEngine(Engine):
 
     @override
     def dense(self, points: Tensor, inputs: Inputs, target: Any, seed: int = 0) -> Tensor:
+        losses = self._each(points, inputs, seed, lambda output: self.scalar_loss(output, target))
+        return torch.stack(losses) if losses else points.new_empty(0)
+
+    @override
+    def outputs(self, batch: QueryBatch, inputs: Inputs, seed: int = 0) -> Iterator[Any]:
+        start = 0
+        size = 1
+        while start < len(batch):
+            found = self._each(batch[start : start + size].points(), inputs, seed, lambda output: output)
+            start += len(found)
+            size = min(rows_that_fit(found[0]), _POINTS)
+            yield tree_map(lambda *rows: torch.stack(rows), *found)
+
+    def _each(self, points: Tensor, inputs: Inputs, seed: int, read: Callable[[Any], Any]) -> list[Any]:
+        """Return what is read of each candidate's output."""
         arguments = tuple(map(innermost_channels, inputs if isinstance(inputs, tuple) else (inputs,)))
         cast = torch.autocast(points.device.type, torch.bfloat16) if self._narrow else nullcontext()
-        losses: list[Tensor] = []
+        found: list[Any] = []
         with torch.no_grad(), seeded_randomness(seed, points.device):
             for point in points:
                 torch.random.manual_seed(seed)
                 with cast:
                     output = functional_call(self.module, self.layout.unflatten(point), arguments)
-                losses.append(self.scalar_loss(tree_map(_widened, output) if self._narrow else output, target))
-        return torch.stack(losses) if losses else points.new_empty(0)
+                found.append(read(tree_map(_widened, output) if self._narrow else output))
+        return found
 
 
 def _widened(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional
 from torch.utils import _pytree as pytree
+from typing_extensions import override
 
 from zotoolkit.engines.change import Change
+from zotoolkit.engines.reading import Reading
 
 _IGNORED = -100
 
@@ -28,7 +30,7 @@ def is_plain_cross_entropy(loss: Callable[..., Any], output: Any, target: Any) -
     return known and scores and classes and not bool((target == _IGNORED).any())
 
 
-class LossDifference:
+class LossDifference(Reading):
     """loss(output + change) - loss(output), in float64.
 
     The mean cross-entropy is taken in closed form: log1p(sum_k p_k expm1(dz_k)) - dz_y. Any other loss is evaluated in
@@ -41,39 +43,35 @@ class LossDifference:
 
     Attributes:
         base: `()` float64, the loss at the base point.
+        target: As given.
     """
 
     def __init__(self, loss: Callable[[Any, Any], Tensor], output: Any, target: Any) -> None:
         self._output = pytree.tree_map(_double, output)
         self._target = pytree.tree_map(_double, target)
-        self._loss = loss
+        self._loss, self.target = loss, target
         self._plain = is_plain_cross_entropy(loss, output, target)
         self.base = loss(self._output, self._target).detach()
         if self._plain:
             self._probabilities = torch.softmax(self._output, 1)
 
-    def of(self, changes: Any, count: int) -> Tensor:
-        """Return the `(P,)` float64 differences of P candidates.
-
-        Args:
-            changes: In the output's structure, a Change, or None where nothing changes.
-            count: P.
-        """
-        if self._plain and isinstance(changes, Change):
-            d = changes.dense(self._output.shape, torch.float64)
+    @override
+    def of(self, changes: Sequence[Change | None], count: int) -> Tensor:
+        """Return the `(P,)` float64 differences of P candidates."""
+        if all(change is None for change in changes):
+            return self.base.new_zeros(count)
+        if self._plain and isinstance(first := changes[0], Change):
+            d = first.dense(self._output.shape, torch.float64)
             grown = torch.log1p((self._probabilities * torch.expm1(d)).sum(2))
             picked = d.gather(2, self._target.expand(count, -1)[:, :, None])[:, :, 0]
             return (grown - picked).mean(1)
 
         flat, spec = pytree.tree_flatten(self._output)
-        given = [changes] if isinstance(changes, Change) or changes is None else list(changes)
         moved = [
             base if change is None else base + change.dense(base.shape, torch.float64)
-            for base, change in zip(flat, given, strict=True)
+            for base, change in zip(flat, changes, strict=True)
         ]
-        axes = [None if change is None else 0 for change in given]
-        if not any(axis == 0 for axis in axes):
-            return self.base.new_zeros(count)
+        axes = [None if change is None else 0 for change in changes]
 
         def one(*parts: Tensor) -> Tensor:
             return self._loss(pytree.tree_unflatten(parts, spec), self._target)

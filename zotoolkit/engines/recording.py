@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from zotoolkit.engines.base import Loss, innermost_channels
+from zotoolkit.engines.base import innermost_channels
 from zotoolkit.engines.change import Change
 from zotoolkit.engines.graph import Graph, Step, state_of
 from zotoolkit.engines.kernels import Kernels
-from zotoolkit.engines.losses import LossDifference
+from zotoolkit.engines.reading import Reading, joined
 from zotoolkit.engines.rules import Generic, Memory
 
 _CHUNK_BYTES_CPU = 6 << 20
@@ -27,35 +27,30 @@ class Recording:
     Args:
         graph: The network's operations.
         module: The network, for its buffers and frozen parameters.
-        loss: `loss(output, target)` returns one number.
         point: `(d,)` base point.
         parameters: The same by name.
         arguments: What the network takes.
-        target: Second argument of the loss.
         dtype: What differences are stored in.
         fused: Whether element-wise passes are compiled, or "auto".
         chunk_bytes: Size of one operation's differences over all candidates that run together; None for the default.
 
     Attributes:
         output: The network's output.
-        loss: Its loss, and differences to it.
     """
 
     def __init__(
         self,
         graph: Graph,
         module: nn.Module,
-        loss: Loss,
         point: Tensor,
         parameters: dict[str, Tensor],
         arguments: tuple[Tensor, ...],
-        target: Any,
         dtype: torch.dtype,
         fused: bool | str,
         chunk_bytes: int | None,
     ) -> None:
         self._graph = graph
-        self._point, self._arguments, self.target = point.clone(), arguments, target
+        self._point, self._arguments = point.clone(), arguments
         self._dtype = dtype
         self._chunk_bytes = chunk_bytes or (_CHUNK_BYTES_GPU if point.is_cuda else _CHUNK_BYTES_CPU)
         weights = state_of(module, parameters)
@@ -74,37 +69,48 @@ class Recording:
         for position, step in enumerate(graph.steps):
             if step is not None:
                 inputs = tuple(values[source] for source in step.sources)
-                self._memories[position] = Memory(inputs, values[position], weights, self._dtype, kernels, {})
+                disposable = graph.disposable(position)
+                value = values[position]
+                self._memories[position] = Memory(inputs, value, weights, self._dtype, kernels, disposable, {})
         self.output = pytree.tree_map(lambda place: values[place], graph.outputs)
-        self.loss = LossDifference(loss, self.output, target)
 
-    def belongs_to(self, point: Tensor, arguments: tuple[Tensor, ...], target: Any) -> bool:
-        """Return whether the values are those of this point and mini-batch."""
-        if not _equal(self._point, point) or not _equal(self.target, target):
+    def belongs_to(self, point: Tensor, arguments: tuple[Tensor, ...]) -> bool:
+        """Return whether the values are those of this point and these inputs."""
+        if not same_value(self._point, point) or len(arguments) != len(self._arguments):
             return False
-        return len(arguments) == len(self._arguments) and all(map(_equal, self._arguments, arguments))
+        return all(map(same_value, self._arguments, arguments))
 
-    def differences(self, name: str, index: Tensor, scale: Tensor) -> Tensor:
-        """Return the `(P,)` float64 loss differences of perturbing single entries of one parameter."""
+    def replayed(self, name: str, index: Tensor, scale: Tensor, reading: Reading) -> Any:
+        """Perturb single entries of one parameter.
+
+        Args:
+            name: Of the parameter.
+            index: `(P,)` int64 entries in the flattened parameter, P at least 1.
+            scale: `(P,)` what is added to them.
+            reading: What to take from the output's changes.
+
+        Returns:
+            What the reading gives, P rows of it.
+        """
         owners = self._graph.owners.get(name, ())
         if not owners:  # a parameter that the network does not use
-            return self.loss.base.new_zeros(len(index))
+            return reading.of([None] * len(pytree.tree_leaves(self._graph.outputs)), len(index))
         first = owners[0][0]
         path = sorted({at for place, _ in owners for at in (place, *self._graph.following(place))})
-        parts: list[Tensor] = []
+        parts: list[Any] = []
         start = 0
         while start < len(index):
             size = self._together(first)
             rows = slice(start, start + size)
             try:
-                parts.append(self._replay(path, dict(owners), index[rows], scale[rows]))
+                parts.append(self._replay(path, dict(owners), index[rows], scale[rows], reading))
             except (torch.OutOfMemoryError, MemoryError):
                 if size == 1 and self._chunk_bytes < 1 << 10:
                     raise
                 self._chunk_bytes //= 2
                 continue
             start += size
-        return torch.cat(parts)
+        return joined(parts)
 
     def _together(self, first: int) -> int:
         """Return how many candidates start together: as many as fit while they change one channel."""
@@ -117,9 +123,9 @@ class Recording:
         narrow = output.numel() // max(1, output.shape[axis]) if step.rule.begins_narrow else output.numel()
         return max(1, self._chunk_bytes // max(1, 8 * narrow * output.element_size()))
 
-    def _replay(self, path: list[int], owners: dict[int, str], index: Tensor, scale: Tensor) -> Tensor:
-        """Start P candidates and follow them to the loss."""
-        return self._follow(path, 0, owners, index, scale, {}, len(index))
+    def _replay(self, path: list[int], owners: dict[int, str], index: Tensor, scale: Tensor, reading: Reading) -> Any:
+        """Start P candidates and follow them to the output."""
+        return self._follow(path, 0, owners, index, scale, reading, {}, len(index))
 
     def _follow(
         self,
@@ -128,9 +134,10 @@ class Recording:
         owners: dict[int, str],
         index: Tensor,
         scale: Tensor,
+        reading: Reading,
         changes: dict[int, Any],
         count: int,
-    ) -> Tensor:
+    ) -> Any:
         for at in range(begun, len(path)):
             position = path[at]
             step = self._step(position)
@@ -141,21 +148,17 @@ class Recording:
                 continue
             fitting = self._fitting(step, memory, given, own)
             if fitting < count:
-                pieces: list[Tensor] = []
+                pieces: list[Any] = []
                 for begin in range(0, count, fitting):
                     rows = slice(begin, min(begin + fitting, count))
                     part = {place: _rows(change, rows) for place, change in changes.items()}
                     pieces.append(
-                        self._follow(path, at, owners, index[rows], scale[rows], part, rows.stop - rows.start)
+                        self._follow(path, at, owners, index[rows], scale[rows], reading, part, rows.stop - rows.start)
                     )
-                return torch.cat(pieces)
+                return joined(pieces)
             changes[position] = self._moved(step, memory, given, own, index, scale, len(owners))
             self._forget(changes, path, at)
-        outputs = pytree.tree_leaves(self._graph.outputs)
-        final = [changes.get(place) for place in outputs]
-        if all(change is None for change in final):
-            return self.loss.base.new_zeros(count)
-        return self.loss.of(final[0] if len(final) == 1 else final, count)
+        return reading.of([changes.get(place) for place in pytree.tree_leaves(self._graph.outputs)], count)
 
     def _moved(
         self, step: Step, memory: Memory, given: list[Any], own: str | None, index: Tensor, scale: Tensor, owners: int
@@ -232,7 +235,8 @@ def _keep_freed_memory() -> None:
     torch.empty((32 << 20) - (64 << 10), dtype=torch.uint8)
 
 
-def _equal(one: Any, two: Any) -> bool:
+def same_value(one: Any, two: Any) -> bool:
+    """Return whether two values are equal; tensors to the last bit."""
     if isinstance(one, Tensor) and isinstance(two, Tensor):
         return one is two or (one.shape == two.shape and one.dtype == two.dtype and torch.equal(one, two))
     return one is two or bool(one == two)

@@ -12,7 +12,7 @@ operation, and differences in place of values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -21,11 +21,13 @@ from torch.utils import _pytree as pytree
 from typing_extensions import override
 
 from zotoolkit.checks import check_choice, check_count
-from zotoolkit.engines.base import ARITHMETICS, Arithmetic, Engine, Inputs, Loss, say_once
+from zotoolkit.engines.base import ARITHMETICS, Arithmetic, Engine, Inputs, Loss, rows_that_fit, say_once
 from zotoolkit.engines.dense import DenseEngine
 from zotoolkit.engines.graph import Graph
+from zotoolkit.engines.losses import LossDifference
 from zotoolkit.engines.operations import Untraceable
-from zotoolkit.engines.recording import Recording
+from zotoolkit.engines.reading import OutputReading, Reading, placed
+from zotoolkit.engines.recording import Recording, same_value
 from zotoolkit.errors import InvalidSetting
 from zotoolkit.queries import CoordinateBatch, QueryBatch
 
@@ -81,6 +83,7 @@ class ReplayEngine(Engine):
         self._fused = fused
         self._chunk_bytes = None if chunk_bytes is None else check_count(chunk_bytes, "chunk_bytes")
         self._base: Recording | None = None
+        self._reading: LossDifference | None = None
         self._verified = False
         self._graph: Graph | None = None
         try:
@@ -105,20 +108,48 @@ class ReplayEngine(Engine):
     @override
     def coordinates(self, batch: CoordinateBatch, inputs: Inputs, target: Any, seed: int = 0) -> Tensor | None:
         """Return the `(q,)` float64 losses: the base point's plus each candidate's exact difference."""
-        base = self._at(batch.base, inputs, target)
+        base = self._at(batch.base, inputs)
         if base is None:
             return self.general.coordinates(batch, inputs, target, seed)
         with torch.no_grad():
-            values = base.loss.base.repeat(len(batch))
-            moved = (batch.scale != 0).nonzero().flatten()
-            slots = self.layout.slot_of(batch.index[moved])
-            for slot in torch.unique(slots).tolist():
-                rows = moved[slots == slot]
-                place = self.layout.slots[slot]
-                entries = batch.index[rows] - place.start
-                order = torch.argsort(entries)  # candidates of one channel side by side
-                values[rows[order]] += base.differences(place.name, entries[order], batch.scale[rows[order]])
+            reading = self._differences_to(base, target)
+            values = reading.base.repeat(len(batch))
+            for rows, differences in self._replayed(base, batch, reading):
+                values[rows] += differences
         return values
+
+    @override
+    def outputs(self, batch: QueryBatch, inputs: Inputs, seed: int = 0) -> Iterator[Any]:
+        """Yield the outputs of consecutive queries: the base point's plus each candidate's change."""
+        if not isinstance(batch, CoordinateBatch) or (base := self._at(batch.base, inputs)) is None:
+            yield from self.general.outputs(batch, inputs, seed)
+            return
+        reading = OutputReading(base.output)
+        size = rows_that_fit(base.output)
+        for part in batch.split(size):
+            with torch.no_grad():
+                # Queries at the base point itself come first, since every part needs memory to be put into.
+                still = (part.scale == 0).nonzero().flatten()
+                values: Any = len(part)
+                if len(still):
+                    values = placed(
+                        values, still, reading.of([None] * len(pytree.tree_leaves(base.output)), len(still))
+                    )
+                for rows, moved in self._replayed(base, part, reading):
+                    values = placed(values, rows, moved)
+            yield values
+
+    def _replayed(self, base: Recording, batch: CoordinateBatch, reading: Reading) -> Iterator[tuple[Tensor, Any]]:
+        """Yield (which queries, what is read of them), parameter by parameter; queries at the base point are left out."""
+        moved = (batch.scale != 0).nonzero().flatten()
+        slots = self.layout.slot_of(batch.index[moved])
+        for slot in torch.unique(slots).tolist():
+            rows = moved[slots == slot]
+            place = self.layout.slots[slot]
+            entries = batch.index[rows] - place.start
+            order = torch.argsort(entries)  # candidates of one channel side by side
+            rows = rows[order]
+            yield rows, base.replayed(place.name, entries[order], batch.scale[rows], reading)
 
     @override
     def costs(self, batch: QueryBatch) -> dict[str, float]:
@@ -135,25 +166,23 @@ class ReplayEngine(Engine):
             return [1.0] * len(self.layout.slots)
         return self._base.slot_costs([slot.name for slot in self.layout.slots])
 
-    def _at(self, point: Tensor, inputs: Inputs, target: Any) -> Recording | None:
+    def _at(self, point: Tensor, inputs: Inputs) -> Recording | None:
         """Return the kept values at a point on a mini-batch, None where the network cannot be replayed."""
         if self._graph is None:
             return None
         arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-        if self._base is not None and self._base.belongs_to(point, arguments, target):
+        if self._base is not None and self._base.belongs_to(point, arguments):
             return self._base
-        self._base = None  # its memory is wanted
+        self._base = self._reading = None  # their memory is wanted
         with torch.no_grad():
             parameters = self.layout.unflatten(point)
             try:
                 self._base = Recording(
                     self._graph,
                     self.module,
-                    self.loss,
                     point,
                     parameters,
                     arguments,
-                    target,
                     self._dtype,
                     self._fused,
                     self._chunk_bytes,
@@ -165,6 +194,14 @@ class ReplayEngine(Engine):
                 self._give_up(str(reason))
         return self._base
 
+    def _differences_to(self, base: Recording, target: Any) -> LossDifference:
+        """Return what reads losses off the kept values."""
+        if self._reading is None or not same_value(self._reading.target, target):
+            if self._reading is None:
+                self.scalar_loss(base.output, target)
+            self._reading = LossDifference(self.loss, base.output, target)
+        return self._reading
+
     def _verify(self, base: Recording, parameters: dict[str, Tensor], arguments: tuple[Tensor, ...]) -> None:
         """Compare the traced network's first output with the network's own."""
         own = torch.func.functional_call(self.module, parameters, arguments)
@@ -172,7 +209,6 @@ class ReplayEngine(Engine):
             scale = theirs.abs().max().clamp(min=1e-6)
             if not bool(((mine - theirs).abs() <= _TOLERANCE * scale).all() | ~torch.isfinite(theirs).all()):
                 raise Untraceable("the traced network returns something else than the network itself.")
-        self.scalar_loss(own, base.target)
         self._verified = True
 
     def _give_up(self, reason: str) -> None:

@@ -7,24 +7,27 @@ enough to fill a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.utils._pytree import tree_map
 from typing_extensions import override
 
 from zotoolkit.checks import check_choice, check_count
 from zotoolkit.engines.base import Engine, Inputs, Loss, activation_bytes, seeded_randomness
 from zotoolkit.engines.rewrites import BatchFriendly
 from zotoolkit.errors import InvalidSetting
+from zotoolkit.queries import QueryBatch
 
 # A batched pass costs about as much as so many plain ones before its first candidate.
 _FEW = 3
 _CHUNK_BYTES_CPU = 8 << 20
 _CHUNK_BYTES_GPU = 1 << 30
+_POINT_BYTES = 64 << 20
 
 
 class VmapEngine(Engine):
@@ -65,25 +68,37 @@ class VmapEngine(Engine):
 
     @override
     def dense(self, points: Tensor, inputs: Inputs, target: Any, seed: int = 0) -> Tensor:
-        arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-
-        def loss_of(parameters: dict[str, Tensor]) -> Tensor:
-            return self.scalar_loss(functional_call(self.module, parameters, arguments), target)
-
-        batched = vmap(loss_of, randomness=self._randomness)
-
-        def answer(part: Tensor) -> Tensor:
-            with self._context(seed, part.device):
-                # Random layers fill their masks in memory order, which batching may change: those always run batched.
-                if len(part) <= _FEW and self._randomness == "error":
-                    return torch.stack([loss_of(self.layout.unflatten(point)) for point in part])
-                return self._guarded(batched, self.layout.unflatten(part))
-
         if not len(points):
             return points.new_empty(0)
+        return torch.cat(list(self._mapped(points, inputs, seed, lambda output: self.scalar_loss(output, target))))
+
+    @override
+    def outputs(self, batch: QueryBatch, inputs: Inputs, seed: int = 0) -> Iterator[Any]:
+        size = max(1, _POINT_BYTES // (batch.dim * batch.base.element_size()))
+        for part in batch.split(size):
+            yield from self._mapped(part.points(), inputs, seed, lambda output: output)
+
+    def _mapped(self, points: Tensor, inputs: Inputs, seed: int, read: Callable[[Any], Any]) -> Iterator[Any]:
+        """Yield what is read of the outputs, a chunk of candidates at a time."""
+        arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+
+        def one(parameters: dict[str, Tensor]) -> Any:
+            return read(functional_call(self.module, parameters, arguments))
+
+        batched = vmap(one, randomness=self._randomness)
+
+        def answer(part: Tensor) -> Any:
+            with torch.no_grad(), self._context(seed, part.device):
+                # Random layers fill their masks in memory order, which batching may change: those always run batched.
+                if len(part) <= _FEW and self._randomness == "error":
+                    rows = [one(self.layout.unflatten(point)) for point in part]
+                    return tree_map(lambda *values: torch.stack(values), *rows)
+                return self._guarded(batched, self.layout.unflatten(part))
+
         with torch.no_grad():
             size = self._candidates(points, arguments, batched)
-            return torch.cat([answer(part) for part in points.split(size)])
+        for part in points.split(size):
+            yield answer(part)
 
     @contextmanager
     def _context(self, seed: int, device: torch.device) -> Iterator[None]:
@@ -92,8 +107,8 @@ class VmapEngine(Engine):
         with draws, BatchFriendly() if self._rewrites else nullcontext():
             yield
 
-    def _guarded(self, batched: Any, parameters: dict[str, Tensor]) -> Tensor:
-        """Call the batched loss; say in a sentence what vmap has against the module.
+    def _guarded(self, batched: Any, parameters: dict[str, Tensor]) -> Any:
+        """Call the batched network; say in a sentence what vmap has against the module.
 
         Raises:
             InvalidSetting: If vmap refuses.

@@ -26,6 +26,7 @@ class Memory:
         weights: All parameters and buffers of the network by name.
         dtype: What differences are stored in and linear operations run in.
         kernels: The element-wise passes.
+        disposable: Whether the first input's change may be written over, for nothing else will read it.
         made: What the rule derived from the above once and keeps.
     """
 
@@ -34,6 +35,7 @@ class Memory:
     weights: Weights
     dtype: torch.dtype
     kernels: Kernels
+    disposable: bool
     made: dict[str, Any]
 
     def at(self, name: str, value: Tensor, change: Change) -> Tensor:
@@ -65,12 +67,14 @@ class Rule(ABC):
         used: Names of all parameters and buffers that it uses.
         keeps_axis: Whether a change along one channel stays one: the chunk of candidates need not shrink behind it.
         begins_narrow: Whether one entry of a parameter changes one channel.
+        makes_memory: Whether dense changes come in memory that nothing else refers to.
     """
 
     parameters: dict[str, str]
     used: tuple[str, ...]
     keeps_axis: bool = True
     begins_narrow: bool = False
+    makes_memory: bool = False
 
     def __init__(self, parameters: Mapping[str, str] | None = None, used: Sequence[str] = ()) -> None:
         self.parameters = dict(parameters or {})

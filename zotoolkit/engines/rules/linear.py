@@ -29,6 +29,7 @@ class Convolution(Rule):
 
     keeps_axis = False
     begins_narrow = True
+    makes_memory = True
 
     def __init__(self, module: _ConvNd, names: Mapping[str, str], parameters: Mapping[str, str]) -> None:
         super().__init__(parameters, tuple(names.values()))

@@ -91,23 +91,26 @@ class BatchNorm(Rule):
             return self._behind(memory, self._one_channel(memory, facts, change), other)
         source = memory.inputs[0]
         moved = rows(change.dense(source.shape, memory.dtype), 2)
-        kernels = memory.kernels
+        kernels, reuse = memory.kernels, memory.disposable
         if self._by_batch:
             coefficients = kernels.norm_coefficients(moved, facts["normed"], facts["gain"], facts["variance"])
         else:
             slope = (facts["gain"] / torch.sqrt(facts["variance"])).expand(len(moved), -1)
             coefficients = torch.stack((slope, torch.zeros_like(slope), torch.zeros_like(slope)))
         if not self.relu:
-            out = kernels.norm_apply(moved, facts["normed"], coefficients)
+            out = kernels.norm_apply(moved, facts["normed"], coefficients, reuse=reuse)
         elif other is None:
-            out = kernels.norm_relu(moved, facts["normed"], coefficients, facts["before_relu"])
+            out = kernels.norm_relu(moved, facts["normed"], coefficients, facts["before_relu"], reuse=reuse)
         elif other.axis == 1 and other.index is not None:
             column = other.values.reshape(len(other), -1, 1).to(facts["gain"].dtype)
-            hot = functional.one_hot(other.index, source.shape[1])[:, None].to(column.dtype)
-            out = kernels.norm_add_narrow_relu(moved, facts["normed"], coefficients, facts["before_relu"], column, hot)
+            base = facts["before_relu"]
+            out = kernels.norm_add_narrow_relu(
+                moved, facts["normed"], coefficients, base, column, other.index, reuse=reuse
+            )
         else:
             beside = rows(other.dense(source.shape, memory.dtype), 2)
-            out = kernels.norm_add_relu(moved, facts["normed"], coefficients, facts["before_relu"], beside)
+            base = facts["before_relu"]
+            out = kernels.norm_add_relu(moved, facts["normed"], coefficients, base, beside, reuse=reuse)
         return Change(out.view(len(change), source.shape[0], *source.shape[2:], source.shape[1]).movedim(-1, 2))
 
     def _one_channel(self, memory: Memory, facts: dict[str, Tensor], change: Change) -> Change:
