@@ -42,8 +42,8 @@ class QueryEstimate:
         Args:
             spare: Share by which everything is raised, for retries.
         """
-        factor = 1 + check_least(spare, 0, "spare")
-        needs = {purpose: math.ceil(count * factor) for purpose, count in self.by_purpose().items()}
+        spare = check_least(spare, 0, "spare")
+        needs = {purpose: count + math.ceil(count * spare) for purpose, count in self.by_purpose().items()}
         reserved = {purpose: needs[purpose] for purpose in (CERTIFICATION, DRIFT) if needs[purpose]}
         return QueryBudget(sum(needs.values()), reserved)
 

@@ -78,7 +78,7 @@ class Sending:
         self._send_side_by_side(pool, batches)
 
     def _send_side_by_side(self, pool: ThreadPoolExecutor, batches: list[Tensor]) -> None:
-        futures: list[Future[None]] = [pool.submit(self._send_batch, rows) for rows in batches]
+        futures: list[Future[None]] = [pool.submit(self._send_or_stop, rows) for rows in batches]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -89,6 +89,13 @@ class Sending:
             for future in futures:
                 if not future.cancelled():
                     future.exception()
+            raise
+
+    def _send_or_stop(self, rows: Tensor) -> None:
+        try:
+            self._send_batch(rows)
+        except BaseException:  # at once, before this thread takes the next batch
+            self._stop.set()
             raise
 
     def _send_batch(self, rows: Tensor) -> None:
