@@ -130,11 +130,11 @@ def test_memory_that_runs_out_halves_the_chunk_and_the_rest_carries_on(monkeypat
     sizes: list[int] = []
     replay = recording_module.Recording._replay
 
-    def narrow(self: Any, path: Any, owners: Any, index: Tensor, scale: Tensor) -> Tensor:
+    def narrow(self: Any, path: Any, owners: Any, index: Tensor, scale: Tensor, reading: Any) -> Any:
         sizes.append(len(index))
         if len(index) > 4:
             raise torch.OutOfMemoryError("out of memory")
-        return replay(self, path, owners, index, scale)
+        return replay(self, path, owners, index, scale, reading)
 
     monkeypatch.setattr(recording_module.Recording, "_replay", narrow)
     values = engine.coordinates(batch, inputs, target)

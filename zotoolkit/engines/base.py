@@ -34,6 +34,7 @@ Inputs = Union[Tensor, tuple[Tensor, ...]]
 Loss = Callable[[Any, Any], Tensor]
 Arithmetic = Literal["float32", "bfloat16"]
 ARITHMETICS = ("float32", "bfloat16")
+_POINT_BYTES = 64 << 20
 _OUTPUT_BYTES_CPU = 64 << 20
 _OUTPUT_BYTES_GPU = 1 << 30
 
@@ -102,7 +103,7 @@ class Engine(ABC):
             seed: As for `dense`.
 
         Yields:
-            `(P, B, ...)` outputs of P queries, fresh memory; for a network with several, in their structure.
+            `(P, B, ...)` outputs of P queries, not to be written into; a network's several ones in their structure.
         """
 
     def costs(self, batch: QueryBatch) -> dict[str, float]:
@@ -130,6 +131,11 @@ def rows_that_fit(output: Any) -> int:
     size = sum(value.numel() * value.element_size() for value in tensors)
     limit = _OUTPUT_BYTES_GPU if any(value.is_cuda for value in tensors) else _OUTPUT_BYTES_CPU
     return max(1, limit // max(1, size))
+
+
+def points_that_fit(batch: QueryBatch) -> int:
+    """Return how many of a batch's points are written out together: 64 MiB of them; at least one."""
+    return max(1, _POINT_BYTES // (batch.dim * batch.base.element_size()))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from zotoolkit.engines.base import (
     Loss,
     activation_bytes,
     innermost_channels,
+    points_that_fit,
     say_once,
     seeded_randomness,
 )
@@ -30,7 +31,6 @@ from zotoolkit.queries import QueryBatch, SeededBatch
 # times as fast above 1.8 MiB (multi-layer perceptrons, CNNs, a small ResNet, a vision transformer).
 _BATCHED_UP_TO_CPU = 1 << 20
 _BATCHED_UP_TO_GPU = 16 << 20
-_POINT_BYTES = 64 << 20
 
 
 class DenseEngine(Engine):
@@ -86,8 +86,7 @@ class DenseEngine(Engine):
     @override
     def seeded(self, batch: SeededBatch, inputs: Inputs, target: Any, seed: int = 0) -> Tensor:
         """Return the `(q,)` losses; points are made a few at a time, and the base point is never written to."""
-        size = max(1, _POINT_BYTES // (batch.dim * batch.base.element_size()))
-        parts = [self.dense(part.points(), inputs, target, seed) for part in batch.split(size)]
+        parts = [self.dense(part.points(), inputs, target, seed) for part in batch.split(points_that_fit(batch))]
         return torch.cat(parts) if parts else batch.scale.new_empty(0)
 
     def _give_up(self, reason: InvalidSetting) -> None:

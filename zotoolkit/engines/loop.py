@@ -20,13 +20,11 @@ from zotoolkit.engines.base import (
     Inputs,
     Loss,
     innermost_channels,
+    points_that_fit,
     rows_that_fit,
     seeded_randomness,
 )
 from zotoolkit.queries import QueryBatch
-
-# Points that are written out together.
-_POINTS = 64
 
 
 class LoopEngine(Engine):
@@ -61,12 +59,11 @@ class LoopEngine(Engine):
 
     @override
     def outputs(self, batch: QueryBatch, inputs: Inputs, seed: int = 0) -> Iterator[Any]:
-        start = 0
-        size = 1
+        start, size = 0, 1
         while start < len(batch):
             found = self._each(batch[start : start + size].points(), inputs, seed, lambda output: output)
             start += len(found)
-            size = min(rows_that_fit(found[0]), _POINTS)
+            size = min(rows_that_fit(found[0]), points_that_fit(batch))
             yield tree_map(lambda *rows: torch.stack(rows), *found)
 
     def _each(self, points: Tensor, inputs: Inputs, seed: int, read: Callable[[Any], Any]) -> list[Any]:

@@ -56,15 +56,19 @@ class LossDifference(Reading):
             self._probabilities = torch.softmax(self._output, 1)
 
     @override
-    def of(self, changes: Sequence[Change | None], count: int) -> Tensor:
+    def start(self, count: int) -> list[Tensor]:
+        return [self.base.repeat(count)]
+
+    @override
+    def of(self, changes: Sequence[Change | None], count: int) -> list[Tensor]:
         """Return the `(P,)` float64 differences of P candidates."""
         if all(change is None for change in changes):
-            return self.base.new_zeros(count)
+            return [self.base.new_zeros(count)]
         if self._plain and isinstance(first := changes[0], Change):
             d = first.dense(self._output.shape, torch.float64)
             grown = torch.log1p((self._probabilities * torch.expm1(d)).sum(2))
             picked = d.gather(2, self._target.expand(count, -1)[:, :, None])[:, :, 0]
-            return (grown - picked).mean(1)
+            return [(grown - picked).mean(1)]
 
         flat, spec = pytree.tree_flatten(self._output)
         moved = [
@@ -76,7 +80,7 @@ class LossDifference(Reading):
         def one(*parts: Tensor) -> Tensor:
             return self._loss(pytree.tree_unflatten(parts, spec), self._target)
 
-        return vmap(one, in_dims=tuple(axes))(*moved) - self.base
+        return [vmap(one, in_dims=tuple(axes))(*moved) - self.base]
 
 
 def _double(value: Any) -> Any:

@@ -15,11 +15,15 @@ from zotoolkit.engines.change import Change
 
 
 class Reading(ABC):
-    """Reads what candidates do to a network's output, relative to the base point."""
+    """Reads values off a network's output: what they are at the base point, and what candidates add to them."""
 
     @abstractmethod
-    def of(self, changes: Sequence[Change | None], count: int) -> Any:
-        """Return P rows: a `(P, ...)` tensor, or several in the output's structure.
+    def start(self, count: int) -> list[Tensor]:
+        """Return P rows of the values at the base point, `(P, ...)` each, fresh memory."""
+
+    @abstractmethod
+    def of(self, changes: Sequence[Change | None], count: int) -> list[Tensor]:
+        """Return the `(P, ...)` differences of P candidates.
 
         Args:
             changes: One for each tensor of the output; None where nothing changes.
@@ -28,39 +32,31 @@ class Reading(ABC):
 
 
 class OutputReading(Reading):
-    """The outputs themselves: the base point's plus each candidate's change, in the output's own dtype.
+    """The outputs themselves, in their own dtype.
 
     Args:
-        output: The network's at the base point.
+        output: The network's at the base point: a tensor, or several in a structure.
     """
 
     def __init__(self, output: Any) -> None:
         self._leaves, self._structure = pytree.tree_flatten(output)
 
     @override
-    def of(self, changes: Sequence[Change | None], count: int) -> Any:
-        """Return the `(P, *S)` values of P candidates."""
-        moved = [
-            base.expand(count, *base.shape) if change is None else base + change.dense(base.shape, base.dtype)
-            for base, change in zip(self._leaves, changes, strict=True)
+    def start(self, count: int) -> list[Tensor]:
+        return [leaf.repeat(count, *(1,) * leaf.ndim) for leaf in self._leaves]
+
+    @override
+    def of(self, changes: Sequence[Change | None], count: int) -> list[Tensor]:
+        return [
+            leaf.new_zeros(()).expand(count, *leaf.shape) if change is None else change.dense(leaf.shape, leaf.dtype)
+            for leaf, change in zip(self._leaves, changes, strict=True)
         ]
-        return pytree.tree_unflatten(moved, self._structure)
+
+    def structured(self, values: list[Tensor]) -> Any:
+        """Return values in the output's structure."""
+        return pytree.tree_unflatten(values, self._structure)
 
 
-def joined(parts: Sequence[Any]) -> Any:
-    """Return the rows of several readings in one; at least one part."""
-    return parts[0] if len(parts) == 1 else pytree.tree_map(lambda *rows: torch.cat(rows), parts[0], *parts[1:])
-
-
-def placed(into: Any, rows: Tensor, values: Any) -> Any:
-    """Write `(P, ...)` values into these `(P,)` int64 rows; make room like `into`'s if it is a number of rows.
-
-    Args:
-        into: What an earlier call returned, or how many rows there will be.
-        rows: Where the values go.
-        values: A tensor, or several in a structure.
-    """
-    if isinstance(into, int):
-        into = pytree.tree_map(lambda value: value.new_empty(into, *value.shape[1:]), values)
-    pytree.tree_map(lambda whole, value: whole.index_copy_(0, rows, value), into, values)
-    return into
+def joined(parts: Sequence[list[Tensor]]) -> list[Tensor]:
+    """Return the rows of several readings, at least one, as one."""
+    return parts[0] if len(parts) == 1 else [torch.cat(rows) for rows in zip(*parts, strict=True)]

@@ -80,7 +80,7 @@ class Recording:
             return False
         return all(map(same_value, self._arguments, arguments))
 
-    def replayed(self, name: str, index: Tensor, scale: Tensor, reading: Reading) -> Any:
+    def replayed(self, name: str, index: Tensor, scale: Tensor, reading: Reading) -> list[Tensor]:
         """Perturb single entries of one parameter.
 
         Args:
@@ -90,14 +90,14 @@ class Recording:
             reading: What to take from the output's changes.
 
         Returns:
-            What the reading gives, P rows of it.
+            What the reading makes of them, P rows.
         """
         owners = self._graph.owners.get(name, ())
         if not owners:  # a parameter that the network does not use
             return reading.of([None] * len(pytree.tree_leaves(self._graph.outputs)), len(index))
         first = owners[0][0]
         path = sorted({at for place, _ in owners for at in (place, *self._graph.following(place))})
-        parts: list[Any] = []
+        parts: list[list[Tensor]] = []
         start = 0
         while start < len(index):
             size = self._together(first)
@@ -137,7 +137,7 @@ class Recording:
         reading: Reading,
         changes: dict[int, Any],
         count: int,
-    ) -> Any:
+    ) -> list[Tensor]:
         for at in range(begun, len(path)):
             position = path[at]
             step = self._step(position)
@@ -148,7 +148,7 @@ class Recording:
                 continue
             fitting = self._fitting(step, memory, given, own)
             if fitting < count:
-                pieces: list[Any] = []
+                pieces: list[list[Tensor]] = []
                 for begin in range(0, count, fitting):
                     rows = slice(begin, min(begin + fitting, count))
                     part = {place: _rows(change, rows) for place, change in changes.items()}

@@ -26,7 +26,7 @@ from zotoolkit.engines.dense import DenseEngine
 from zotoolkit.engines.graph import Graph
 from zotoolkit.engines.losses import LossDifference
 from zotoolkit.engines.operations import Untraceable
-from zotoolkit.engines.reading import OutputReading, Reading, placed
+from zotoolkit.engines.reading import OutputReading, Reading
 from zotoolkit.engines.recording import Recording, same_value
 from zotoolkit.errors import InvalidSetting
 from zotoolkit.queries import CoordinateBatch, QueryBatch
@@ -112,11 +112,8 @@ class ReplayEngine(Engine):
         if base is None:
             return self.general.coordinates(batch, inputs, target, seed)
         with torch.no_grad():
-            reading = self._differences_to(base, target)
-            values = reading.base.repeat(len(batch))
-            for rows, differences in self._replayed(base, batch, reading):
-                values[rows] += differences
-        return values
+            (losses,) = self._read(base, batch, self._loss_reading(base, target))
+        return losses
 
     @override
     def outputs(self, batch: QueryBatch, inputs: Inputs, seed: int = 0) -> Iterator[Any]:
@@ -125,22 +122,14 @@ class ReplayEngine(Engine):
             yield from self.general.outputs(batch, inputs, seed)
             return
         reading = OutputReading(base.output)
-        size = rows_that_fit(base.output)
-        for part in batch.split(size):
+        for part in batch.split(rows_that_fit(base.output)):
             with torch.no_grad():
-                # Queries at the base point itself come first, since every part needs memory to be put into.
-                still = (part.scale == 0).nonzero().flatten()
-                values: Any = len(part)
-                if len(still):
-                    values = placed(
-                        values, still, reading.of([None] * len(pytree.tree_leaves(base.output)), len(still))
-                    )
-                for rows, moved in self._replayed(base, part, reading):
-                    values = placed(values, rows, moved)
+                values = reading.structured(self._read(base, part, reading))
             yield values
 
-    def _replayed(self, base: Recording, batch: CoordinateBatch, reading: Reading) -> Iterator[tuple[Tensor, Any]]:
-        """Yield (which queries, what is read of them), parameter by parameter; queries at the base point are left out."""
+    def _read(self, base: Recording, batch: CoordinateBatch, reading: Reading) -> list[Tensor]:
+        """Return `(q, ...)` values, replaying the queries parameter by parameter."""
+        values = reading.start(len(batch))
         moved = (batch.scale != 0).nonzero().flatten()
         slots = self.layout.slot_of(batch.index[moved])
         for slot in torch.unique(slots).tolist():
@@ -148,8 +137,10 @@ class ReplayEngine(Engine):
             place = self.layout.slots[slot]
             entries = batch.index[rows] - place.start
             order = torch.argsort(entries)  # candidates of one channel side by side
-            rows = rows[order]
-            yield rows, base.replayed(place.name, entries[order], batch.scale[rows], reading)
+            differences = base.replayed(place.name, entries[order], batch.scale[rows[order]], reading)
+            for whole, difference in zip(values, differences, strict=True):
+                whole.index_add_(0, rows[order], difference)
+        return values
 
     @override
     def costs(self, batch: QueryBatch) -> dict[str, float]:
@@ -194,11 +185,10 @@ class ReplayEngine(Engine):
                 self._give_up(str(reason))
         return self._base
 
-    def _differences_to(self, base: Recording, target: Any) -> LossDifference:
+    def _loss_reading(self, base: Recording, target: Any) -> LossDifference:
         """Return what reads losses off the kept values."""
         if self._reading is None or not same_value(self._reading.target, target):
-            if self._reading is None:
-                self.scalar_loss(base.output, target)
+            self.scalar_loss(base.output, target)
             self._reading = LossDifference(self.loss, base.output, target)
         return self._reading
 

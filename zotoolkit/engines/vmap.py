@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map
 from typing_extensions import override
 
 from zotoolkit.checks import check_choice, check_count
-from zotoolkit.engines.base import Engine, Inputs, Loss, activation_bytes, seeded_randomness
+from zotoolkit.engines.base import Engine, Inputs, Loss, activation_bytes, points_that_fit, seeded_randomness
 from zotoolkit.engines.rewrites import BatchFriendly
 from zotoolkit.errors import InvalidSetting
 from zotoolkit.queries import QueryBatch
@@ -27,7 +27,6 @@ from zotoolkit.queries import QueryBatch
 _FEW = 3
 _CHUNK_BYTES_CPU = 8 << 20
 _CHUNK_BYTES_GPU = 1 << 30
-_POINT_BYTES = 64 << 20
 
 
 class VmapEngine(Engine):
@@ -74,8 +73,7 @@ class VmapEngine(Engine):
 
     @override
     def outputs(self, batch: QueryBatch, inputs: Inputs, seed: int = 0) -> Iterator[Any]:
-        size = max(1, _POINT_BYTES // (batch.dim * batch.base.element_size()))
-        for part in batch.split(size):
+        for part in batch.split(points_that_fit(batch)):
             yield from self._mapped(part.points(), inputs, seed, lambda output: output)
 
     def _mapped(self, points: Tensor, inputs: Inputs, seed: int, read: Callable[[Any], Any]) -> Iterator[Any]:
