@@ -124,6 +124,26 @@ class Recurrent(nn.Module):
         return self.head(vectors.mean(1)), vectors.sum(1)
 
 
+class Denoiser(nn.Module):
+    """A residual denoiser: what comes out are images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise = nn.Sequential(
+            *(nn.Conv2d(2, 5, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(5, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5), nn.ReLU()),
+            *(nn.Conv2d(5, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5), nn.ReLU()),
+            nn.Conv2d(5, 2, 3, padding=1, bias=False),
+        )
+        for part in self.modules():
+            if isinstance(part, nn.BatchNorm2d) and part.running_mean is not None and part.running_var is not None:
+                part.running_mean.normal_()
+                part.running_var.uniform_(0.5, 2.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - self.noise(x)
+
+
 def _classes() -> Tensor:
     return torch.tensor([0, 3, 9, 3])
 
@@ -139,6 +159,10 @@ def _two_losses(output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
 CASES: dict[str, Case] = {
     "residual": Case(Residual, _images, _classes),
     "residual, evaluating": Case(lambda: Residual().eval(), _images, _classes),
+    "denoiser": Case(Denoiser, lambda: torch.randn(4, 2, 6, 6), lambda: torch.randn(4, 2, 6, 6), functional.mse_loss),
+    "denoiser, evaluating": Case(
+        lambda: Denoiser().eval(), lambda: torch.randn(4, 2, 6, 6), lambda: torch.randn(4, 2, 6, 6), functional.l1_loss
+    ),
     "transformer": Case(Transformer, _images, _classes),
     "knot": Case(Knot, lambda: torch.randn(4, 6), _classes),
     "odd": Case(Odd, lambda: torch.randn(4, 6), _classes),
