@@ -526,9 +526,9 @@ def test_inputs_written_into_between_forward_and_backward_are_noticed() -> None:
         (torch.ones(0, 3), (), "at least one sample of one number"),
         (torch.ones(2, 0), (), "at least one sample of one number"),
         (torch.tensor([[1.0], [torch.inf], [torch.nan]]), (), "2 of its 3 samples are not, the first is row 1"),
-        (torch.ones(2, 3), (torch.ones(3),), r"extra 0 must be a tensor with z's 2 rows, got a tensor of shape \(3,\)"),
-        (torch.ones(2, 3), (torch.ones(2), 1), "extra 1 must be a tensor with z's 2 rows, got 1"),
-        (torch.ones(2, 3), (torch.ones(2, device="meta"),), "extra 0 must be on z's device cpu, got one on meta"),
+        (torch.ones(2, 3), (torch.ones(3),), r"extra 0 must be a tensor with 2 rows, got a tensor of shape \(3,\)"),
+        (torch.ones(2, 3), (torch.ones(2), 1), "extra 1 must be a tensor with 2 rows, got 1"),
+        (torch.ones(2, 3), (torch.ones(2, device="meta"),), "extra 0 must be on cpu, got one on meta"),
         (torch.ones(2, 3), (torch.ones(2, requires_grad=True),), r"extra 0 requires a gradient.*extra.detach\(\)"),
     ],
 )
@@ -555,7 +555,7 @@ def test_bad_answers_are_said(function: Any, words: str) -> None:
 
 def test_rows_whose_shape_changes_are_said() -> None:
     layer = BlackBoxFunction(lambda p: p[:, : len(p)], CGE(0.1))
-    with pytest.raises(InvalidValues, match=r"returned rows of shape \(3,\) where it had returned \(2,\)"):
+    with pytest.raises(InvalidValues, match=r"must return rows of shape \(2,\) here, got \(3,\)"):
         gradient(layer, noise(2, 3))
 
 

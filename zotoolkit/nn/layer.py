@@ -243,13 +243,22 @@ def check_inputs(z: object, extras: Sequence[object]) -> None:
             f"z must be finite, but {len(rows)} of its {len(z)} samples are not, the first is row {int(rows[0])}; has "
             "the network in front of the black box diverged?"
         )
+    check_extras(extras, len(z), z.device)
+
+
+def check_extras(extras: Sequence[object], samples: int, device: torch.device) -> None:
+    """Check what goes along with so many samples.
+
+    Raises:
+        InvalidBatch: If an extra has not so many rows, is elsewhere, or requires a gradient.
+    """
     for position, extra in enumerate(extras):
-        if not isinstance(extra, Tensor) or extra.ndim < 1 or len(extra) != len(z):
+        if not isinstance(extra, Tensor) or extra.ndim < 1 or len(extra) != samples:
             raise InvalidBatch(
-                f"extra {position} must be a tensor with z's {len(z)} rows, got {brief(extra)}; put what all samples "
+                f"extra {position} must be a tensor with {samples} rows, got {brief(extra)}; put what all samples "
                 "share into the function."
             )
-        if extra.device != z.device:
-            raise InvalidBatch(f"extra {position} must be on z's device {z.device}, got one on {extra.device}.")
+        if extra.device != device:
+            raise InvalidBatch(f"extra {position} must be on {device}, got one on {extra.device}.")
         if extra.requires_grad:
             raise InvalidBatch(f"extra {position} requires a gradient, which extras do not get; pass extra.detach().")
