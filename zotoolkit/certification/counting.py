@@ -51,6 +51,22 @@ class Asker:
             InvalidAnswers: If the classifier answers with anything but labels or scores, one row an image.
             InputMutated: If it writes into the images.
         """
+        answers: list[NDArray[np.int64]] = []
+        position = 0
+        while position < len(images):
+            part = images[position : position + self.chunk]
+            try:
+                answers.append(self._answer(part))
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error) or len(part) == 1:
+                    raise
+                self.chunk = len(part) // 2
+            else:
+                position += len(part)
+        return np.concatenate(answers)
+
+    def _answer(self, images: Tensor) -> NDArray[np.int64]:
+        """Return the labels of one chunk, halving it around queries that raise."""
         version = None if images.is_inference() else images._version  # inference tensors cannot tell
         try:
             with torch.no_grad():
@@ -60,17 +76,13 @@ class Asker:
         except Exception as error:
             self._check_untouched(images, version)
             if _is_out_of_memory(error):
-                if len(images) == 1:
-                    raise
-                self.chunk = max(1, min(self.chunk, len(images) // 2))
-            elif len(images) == 1:
+                raise
+            if len(images) == 1:
                 self.said = f"{type(error).__name__}: {error}"
                 return np.full(1, ABSTAIN, dtype=np.int64)
-            halves = images.split((len(images) + 1) // 2)
-        else:
-            self._check_untouched(images, version)
-            return self._read(answer, len(images))
-        return np.concatenate([self.labels(half) for half in halves])
+            return np.concatenate([self._answer(half) for half in images.split((len(images) + 1) // 2)])
+        self._check_untouched(images, version)
+        return self._read(answer, len(images))
 
     def stream(self, image: Tensor, key: int, stage: Stage, count: int, sigma: float, seed: int) -> Iterator[NDArray]:
         """Yield the `(m,)` labels of an image's noisy samples, chunk by chunk, in order; holds one window of noise."""
@@ -80,7 +92,9 @@ class Asker:
         while start < count:
             window = self.chunk * max(1, numbers // (self.chunk * size))
             stop = min(count, start + window)
-            for part in noisy(image, sigma, seed, key, stage, start, stop).split(self.chunk):
+            images = noisy(image, sigma, seed, key, stage, start, stop)
+            while len(images):  # the chunk may shrink on the way
+                part, images = images[: self.chunk], images[self.chunk :]
                 yield self.labels(part)
             start = stop
 
