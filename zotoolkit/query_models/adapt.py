@@ -50,7 +50,8 @@ def as_query_model(thing: Any, **settings: Any) -> QueryModel:
     except TypeError as error:
         if isinstance(error, UnknownSetting) or "argument" not in str(error):
             raise
-        raise UnknownSetting(f"{kind.__name__} for {brief(thing)}: {error}.") from error
+        said = str(error).replace(f"{kind.__name__}.__init__() ", "")
+        raise UnknownSetting(f"{kind.__name__}: {said}.") from error
 
 
 def _kind(thing: Any) -> Any:

@@ -22,6 +22,8 @@ from zotoolkit.query_models.adapt import as_query_model
 from zotoolkit.query_models.base import QueryModel
 from zotoolkit.query_models.http_protocol import describe, pack_answers, unpack_images
 
+_DRAINED = 1 << 30
+
 _log = logging.getLogger("zotoolkit")
 
 
@@ -181,6 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif not (length.isascii() and length.isdigit()):
             self._refuse(400, "the length of a request must be a number.")
         elif int(length) > self._home.request_bytes:
+            self._drain(int(length))
             self._refuse(413, f"a request may have {self._home.request_bytes} bytes, this has {int(length)}.")
         else:
             body = self.rfile.read(int(length))
@@ -188,6 +191,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return body
             self.close_connection = True
         return None
+
+    def _drain(self, length: int) -> None:
+        """Read a body to throw it away: on a connection closed before that, the refusal would be lost."""
+        left = min(length, _DRAINED)
+        while left > 0 and (piece := self.rfile.read(min(left, 1 << 16))):
+            left -= len(piece)
 
     def _refuse(self, status: int, sentence: str) -> None:
         self.close_connection = True
