@@ -82,8 +82,9 @@ def load_images(path: Path, labels: Path | None = None) -> tuple[NDArray[np.floa
 
 def _read(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
     try:
-        content = np.load(path, allow_pickle=False)
-        return content if isinstance(content, np.ndarray) else {name: content[name] for name in content.files}
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            return content if isinstance(content, np.ndarray) else {name: content[name] for name in content.files}
     except FileNotFoundError as error:
         raise DataMissing(f"there is no file {path}.") from error
     except (OSError, ValueError, EOFError) as error:
