@@ -14,7 +14,7 @@ LIMIT = 400
 
 # The floors of zotoolkit, lowest first: a part imports itself and what lies below it, nothing beside or above.
 FLOORS = (
-    {"errors", "status"},
+    {"cache_folder", "errors", "status"},
     {"checks"},
     {"seeding", "spaces", "laws"},
     {"directions"},

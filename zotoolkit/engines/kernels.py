@@ -17,6 +17,7 @@ import functools
 import logging
 import types
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,6 +86,41 @@ def norm_add_narrow_relu(
     return torch.maximum(d, -base, out=d).add_(torch.clamp(base, max=0)).to(change.dtype)
 
 
+def spread_channel(
+    change: Tensor,
+    table: Tensor,
+    index: Tensor,
+    dtype: torch.dtype,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+) -> Tensor:
+    """Return what a convolution makes of one changed channel a candidate: a product of patches and weights.
+
+    Args:
+        change: `(P, B, H, W)`, padded.
+        table: `(inputs, taps, outputs)` weights.
+        index: `(P,)` the channel.
+        dtype: Of the product.
+        kernel: Height and width.
+        stride: Down and right.
+
+    Returns:
+        `(P, B, H', W', outputs)`.
+    """
+    (tall, wide), (down, right) = kernel, stride
+    count, batch, height, width = change.shape
+    height, width = (height - tall) // down + 1, (width - wide) // right + 1
+    moved = change.to(dtype)
+    taps = [
+        moved[:, :, y : y + (height - 1) * down + 1 : down, x : x + (width - 1) * right + 1 : right]
+        for y in range(tall)
+        for x in range(wide)
+    ]
+    patches = torch.stack(taps, 1).view(count, len(taps), -1)
+    product = torch.bmm(patches.transpose(1, 2), table[index].to(dtype))
+    return product.view(count, batch, height, width, -1)
+
+
 def position_mean(change: Tensor) -> Tensor:
     """Return the `(N, C)` mean over the positions of `(N, M, C)`."""
     return (wide(change).sum(1) / change.shape[1]).to(change.dtype)
@@ -113,17 +149,18 @@ class Kernels:
         self.norm_add_relu = _reusing(norm_add_relu, fused)
         self.norm_add_narrow_relu = _reusing(norm_add_narrow_relu, fused)
         self.position_mean = _form(position_mean, fused)
+        self.spread_channel = _form(spread_channel, fused, compiled=False)
 
 
-def _form(plain: Callable[..., Tensor], fused: bool) -> Callable[..., Tensor]:
+def _form(plain: Callable[..., Tensor], fused: bool, *, compiled: bool = True) -> Callable[..., Tensor]:
     """Return a function that takes the form of `plain` that its first argument's device asks for."""
     if not fused:
         return plain
-    compiled = _Fused(plain)
+    elsewhere = _Fused(plain) if compiled else plain
 
-    def apply(change: Tensor, *others: Tensor, **options: bool) -> Tensor:
+    def apply(change: Tensor, *others: Any, **options: bool) -> Tensor:
         if change.device.type != "cpu":
-            return compiled(change, *others)
+            return elsewhere(change, *others)
         passes = _native()
         out = None if passes is None else getattr(passes, plain.__name__)(change, *others, **options)
         return plain(change, *others) if out is None else out

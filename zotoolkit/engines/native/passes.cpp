@@ -265,6 +265,61 @@ void mean_of(const T* change, T* out, Int candidates, Int rows, Int channels, in
     }
 }
 
+struct Window {
+    Int height, width;          // of the input, with its padding
+    Int out_height, out_width;
+    Int down, right;            // stride
+    Int tall, wide;             // kernel
+};
+
+// One image of one channel, padded, into LANES output channels from `first` on, at every position.
+// TAPS is the size of the kernel where it is known: its weights then stay in registers.
+template <int TAPS, bool TAIL, typename T>
+inline void spread(const float* image, const float* weights, T* out, const Window& w, Int channels, Int first, Int width) {
+    constexpr int HELD = TAPS ? TAPS : 1;
+    Int taps = TAPS ? TAPS : w.tall * w.wide, count = TAIL ? width : LANES;
+    Lanes held[HELD];
+    Int offset[HELD];
+    for (Int tap = 0; tap < (TAPS ? taps : 0); ++tap) {
+        held[tap] = load(weights + tap * channels + first, count);
+        offset[tap] = tap / w.wide * w.width + tap % w.wide;
+    }
+    for (Int y = 0; y < w.out_height; ++y) {
+        for (Int x = 0; x < w.out_width; ++x) {
+            const float* from = image + y * w.down * w.width + x * w.right;
+            Lanes value = {};
+            if (TAPS) {
+                for (int tap = 0; tap < HELD; ++tap) value += from[offset[tap]] * held[tap];
+            } else {
+                for (Int tap = 0; tap < taps; ++tap)
+                    value += from[tap / w.wide * w.width + tap % w.wide] * load(weights + tap * channels + first, count);
+            }
+            store(out + (y * w.out_width + x) * channels + first, value, count);
+        }
+    }
+}
+
+// images (P, B, height, width) float32; table (inputs, taps, C); index (P,), the input channel; out (P, B, ..., C).
+template <typename T>
+void spread_all(const float* images, const float* table, const std::int64_t* index, T* out, const Window& w,
+                Int candidates, Int batch, Int channels, int threads) {
+    Int taps = w.tall * w.wide, positions = w.out_height * w.out_width;
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (Int at = 0; at < candidates * batch; ++at) {
+        const float* image = images + at * w.height * w.width;
+        const float* weights = table + index[at / batch] * taps * channels;
+        T* to = out + at * positions * channels;
+        Int first = 0;
+        for (; first + LANES <= channels; first += LANES) {
+            if (taps == 9)
+                spread<9, false>(image, weights, to, w, channels, first, LANES);
+            else
+                spread<0, false>(image, weights, to, w, channels, first, LANES);
+        }
+        if (first < channels) spread<0, true>(image, weights, to, w, channels, first, channels - first);
+    }
+}
+
 template <typename T>
 void pass_step(int step, const Passage<T>& passage, int threads) {
     switch (step) {
@@ -289,6 +344,11 @@ void pass_step(int step, const Passage<T>& passage, int threads) {
                                    int threads) {                                                                       \
         pass_step<T>(step, {change, normed, coefficients, before_relu, other, column, index, out, candidates, rows,     \
                             channels}, threads);                                                                        \
+    }                                                                                                                   \
+    extern "C" void zo_spread_##NAME(const float* images, const float* table, const std::int64_t* index, T* out,        \
+                                     const Int* window, Int candidates, Int batch, Int channels, int threads) {         \
+        Window w{window[0], window[1], window[2], window[3], window[4], window[5], window[6], window[7]};               \
+        spread_all(images, table, index, out, w, candidates, batch, channels, threads);                                 \
     }                                                                                                                   \
     extern "C" void zo_mean_##NAME(const T* change, T* out, Int candidates, Int rows, Int channels, int threads) {   \
         mean_of(change, out, candidates, rows, channels, threads);                                                      \

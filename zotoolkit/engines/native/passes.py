@@ -33,13 +33,14 @@ class NativePasses:
         sizes = (c_int64, c_int64, c_int64, c_int)
         self._coefficients = _functions(library, "coefficients", (*(c_void_p,) * 4, c_int64, c_void_p, *sizes))
         self._pass = _functions(library, "pass", (c_int, *(c_void_p,) * 8, *sizes))
+        self._spread = _functions(library, "spread", ((c_void_p,) * 5 + sizes))
         self._mean = _functions(library, "mean", (c_void_p, c_void_p, *sizes))
 
     def norm_coefficients(self, change: Tensor, normed: Tensor, gain: Tensor, variance: Tensor) -> Tensor | None:
         """Return the `(3, P, C)` float32 coefficients of a batch normalisation; None where the plain form must do."""
         if not _plain_memory(change, normed) or normed.ndim != 2 or gain.shape != variance.shape:
             return None
-        candidates, rows, channels = change.shape
+        candidates, _, channels = change.shape
         gain, variance = gain.float().contiguous(), variance.float().contiguous()
         out = torch.empty(3, candidates, channels)
         stride = channels if gain.ndim == 2 else 0
@@ -78,6 +79,31 @@ class NativePasses:
         """Return the same with an addition along one channel a candidate; None where the plain form must do."""
         column = column.float().contiguous()
         return self._step(_Step.NORM_ADD_NARROW_RELU, reuse, change, normed, coefficients, base, None, column, index)
+
+    def spread_channel(
+        self,
+        change: Tensor,
+        table: Tensor,
+        index: Tensor,
+        dtype: torch.dtype,
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+    ) -> Tensor | None:
+        """Return what a convolution makes of one changed channel a candidate; None where the plain form must do."""
+        if dtype not in _NAMES or change.dtype == torch.float64 or table.dtype == torch.float64:
+            return None
+        if change.device.type != "cpu":
+            return None
+        images, weights = change.float().contiguous(), table.float().contiguous()
+        candidates, batch, height, width = images.shape
+        rows, columns = (height - kernel[0]) // stride[0] + 1, (width - kernel[1]) // stride[1] + 1
+        out = torch.empty(candidates, batch, rows, columns, weights.shape[-1], dtype=dtype)
+        window = (c_int64 * 8)(height, width, rows, columns, *stride, *kernel)
+        addresses = map(_address, (images, weights, index.contiguous(), out))
+        self._spread[dtype](
+            *addresses, ctypes.addressof(window), candidates, batch, weights.shape[-1], torch.get_num_threads()
+        )
+        return out
 
     def position_mean(self, change: Tensor) -> Tensor | None:
         """Return the mean over the positions; None where the plain form must do."""

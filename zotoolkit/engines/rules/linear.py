@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from zotoolkit.engines.change import Change, fold
 from zotoolkit.engines.rules.base import Memory, Rule, Weights
+from zotoolkit.engines.rules.shifted import convolve_to_few, pays, tap_weights
 
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -82,32 +83,34 @@ class Convolution(Rule):
         source = memory.inputs[0]
         kept = memory.once("weight", lambda: self._kept_weight(memory))
         moved = change.dense(source.shape, memory.dtype)
-        out = self._call(fold(moved), kept, None, **self._settings)
+        if self._has_few_outputs(moved, kept):
+            taps = memory.once("taps", lambda: tap_weights(kept))
+            (tall, wide), (rows_around, columns_around) = self._kernel, self._pads
+            out = convolve_to_few(fold(moved), taps, (tall, wide), (rows_around, columns_around))
+        else:
+            out = self._call(fold(moved), kept, None, **self._settings)
         return Change(out.unflatten(0, (len(change), source.shape[0])))
 
+    def _has_few_outputs(self, moved: Tensor, weight: Tensor) -> bool:
+        """Return whether a sum of shifted images is the faster way; sums are rounded in the differences' own dtype."""
+        plain = self._axes == 2 and self._groups == 1 and set(self._stride) == set(self._dilation) == {1}
+        exact = moved.dtype in (torch.float32, torch.float64) and moved.device.type == "cpu"
+        return plain and exact and pays(weight.shape[1], len(weight), prod(self._kernel))
+
     def _from_one_channel(self, memory: Memory, change: Change) -> Change:
-        """Convolve the one channel that changes: a product of `(M, taps)` patches and `(taps, outputs)` weights."""
-        count, batch = change.values.shape[:2]
-        height, width = memory.output.shape[2:]
+        """Convolve the one channel that changes."""
         table = memory.once("by_input", lambda: self._by_input(memory))  # (inputs, taps, outputs)
         (top, bottom), (before, behind) = self._pads
-        padded = functional.pad(change.values[:, :, 0].to(memory.dtype), (before, behind, top, bottom))
-        (down, right), (tall, wide) = self._stride, self._kernel
-        taps = [
-            padded[:, :, y : y + (height - 1) * down + 1 : down, x : x + (width - 1) * right + 1 : right]
-            for y in range(tall)
-            for x in range(wide)
-        ]
-        patches = torch.stack(taps, 1).view(count, len(taps), -1)
-        product = torch.bmm(patches.transpose(1, 2), table[change.index])
-        return Change(product.view(count, batch, height, width, -1).permute(0, 1, 4, 2, 3))
+        padded = functional.pad(change.values[:, :, 0], (before, behind, top, bottom))
+        product = memory.kernels.spread_channel(padded, table, change.index, memory.dtype, self._kernel, self._stride)
+        return Change(product.permute(0, 1, 4, 2, 3))
 
     def _kept_weight(self, memory: Memory) -> Tensor:
         weight = memory.weights[self._names["weight"]].to(memory.dtype)
         return weight.contiguous(memory_format=torch.channels_last) if self._axes == 2 else weight
 
     def _by_input(self, memory: Memory) -> Tensor:
-        weight = memory.weights[self._names["weight"]].to(memory.dtype)
+        weight = memory.weights[self._names["weight"]]
         return weight.flatten(2).permute(1, 2, 0).contiguous()
 
     def _padded(self, source: Tensor) -> Tensor:
