@@ -127,13 +127,13 @@ class Recurrent(nn.Module):
 class Denoiser(nn.Module):
     """A residual denoiser: what comes out are images."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 2, width: int = 5) -> None:
         super().__init__()
         self.noise = nn.Sequential(
-            *(nn.Conv2d(2, 5, 3, padding=1), nn.ReLU()),
-            *(nn.Conv2d(5, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5), nn.ReLU()),
-            *(nn.Conv2d(5, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5), nn.ReLU()),
-            nn.Conv2d(5, 2, 3, padding=1, bias=False),
+            *(nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
+            *(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
+            nn.Conv2d(width, channels, 3, padding=1, bias=False),
         )
         for part in self.modules():
             if isinstance(part, nn.BatchNorm2d) and part.running_mean is not None and part.running_var is not None:
@@ -162,6 +162,9 @@ CASES: dict[str, Case] = {
     "denoiser": Case(Denoiser, lambda: torch.randn(4, 2, 6, 6), lambda: torch.randn(4, 2, 6, 6), functional.mse_loss),
     "denoiser, evaluating": Case(
         lambda: Denoiser().eval(), lambda: torch.randn(4, 2, 6, 6), lambda: torch.randn(4, 2, 6, 6), functional.l1_loss
+    ),
+    "denoiser of one channel": Case(
+        lambda: Denoiser(1, 12), lambda: torch.randn(4, 1, 6, 5), lambda: torch.randn(4, 1, 6, 5), functional.mse_loss
     ),
     "transformer": Case(Transformer, _images, _classes),
     "knot": Case(Knot, lambda: torch.randn(4, 6), _classes),
