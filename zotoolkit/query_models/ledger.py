@@ -30,8 +30,13 @@ class Counts:
     retried: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        mine, theirs = asdict(self), asdict(other)
-        return Counts(**{name: mine[name] + theirs[name] for name in mine})
+        return Counts(
+            self.sent + other.sent,
+            self.answered + other.answered,
+            self.failed + other.failed,
+            self.batches + other.batches,
+            self.retried + other.retried,
+        )
 
 
 class Ledger:
@@ -49,10 +54,17 @@ class Ledger:
         self._counts: dict[str, Counts] = {}
         self._lock = threading.Lock()
 
-    def record(self, purpose: str, **counts: int) -> None:
+    def record(
+        self, purpose: str, *, sent: int = 0, answered: int = 0, failed: int = 0, batches: int = 0, retried: int = 0
+    ) -> None:
         """Add to the counters of a purpose."""
         with self._lock:
-            self._counts[purpose] = self._counts.get(purpose, Counts()) + Counts(**counts)
+            counts = self._counts.setdefault(purpose, Counts())
+            counts.sent += sent
+            counts.answered += answered
+            counts.failed += failed
+            counts.batches += batches
+            counts.retried += retried
 
     def of(self, purpose: str) -> Counts:
         """Return a copy of the counters of a purpose."""

@@ -106,7 +106,7 @@ class Sending:
             self._send(rows, fresh=True)
         if self._stop.is_set():
             return
-        failed = [row for row in rows.tolist() if row in self._errors]
+        failed = [row for row in rows.tolist() if row in self._errors] if self._errors else []
         self._model.ledger.record(self._purpose, failed=len(failed))
         in_a_row = self._model.note_batch(answered=len(failed) < len(rows))
         if in_a_row >= self._model.patience:
@@ -246,18 +246,19 @@ class Sending:
         return replace(read, labels=labels, scores=scores, errors=errors)
 
     def _take_in(self, rows: Tensor, answers: Answers) -> tuple[Tensor, BatchFailed]:
+        """Keep what was answered; return the rows that were not."""
+        good = ~answers.failed
         failed = answers.failed.cpu()
-        good = rows[~failed]
-        place = good.to(self._labels.device)
+        answered = rows[~failed]
+        place = answered.to(self._labels.device)
         with self._lock:
-            self._labels[place] = answers.labels[~answers.failed].to(self._labels.device)
+            self._labels[place] = answers.labels[good].to(self._labels.device)
             if self._scores is not None and answers.scores is not None:
-                self._scores[place] = answers.scores[~answers.failed].to(self._scores.device)
-            for row in good.tolist():
-                self._errors.pop(row, None)
+                self._scores[place] = answers.scores[good].to(self._scores.device)
+            if self._errors:
+                for row in answered.tolist():
+                    self._errors.pop(row, None)
             for position, sentence in answers.errors.items():
                 self._errors[int(rows[position])] = sentence
-        self._model.ledger.record(self._purpose, answered=len(good))
-        left = rows[failed]
-        some = next(iter(answers.errors.values()), "")
-        return left, BatchFailed(some)
+        self._model.ledger.record(self._purpose, answered=len(answered))
+        return rows[failed], BatchFailed(next(iter(answers.errors.values()), ""))
