@@ -89,8 +89,8 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
     Examples:
         >>> zeros = torch.zeros(2)
-        >>> fingerprint({"a": zeros}) == fingerprint({"a": torch.zeros(2)}), fingerprint({"a": zeros + 1})[:8]
-        (True, 'd2a8fbc6')
+        >>> fingerprint({"a": zeros}) == fingerprint({"a": torch.zeros(2)}), len(fingerprint({"a": zeros}))
+        (True, 64)
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):

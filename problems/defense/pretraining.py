@@ -2,7 +2,13 @@
 
     denoiser       minimise  mean (D(x + n) - x)^2,       n ~ N(0, sigma^2)    ("mse"; DS-MSE)
                    or        CE(f(D(x + n)), argmax f(x))                      ("stability"; f must be white-box)
-    auto-encoder   minimise  mean (decoder(encoder(x + n)) - x)^2,   n = 0 unless noise is asked for
+    auto-encoder   minimise  mean (decoder(encoder(x + n)) - x)^2,   n ~ N(0, noise^2)
+
+Defaults are those that did best, for their time, on held-out training digits at sigma = 0.5, with DnCNN 4x16 and a
+latent of 16. At lr = 1e-3 in batches of 64 Adam takes too few steps: 40 epochs leave the denoiser's error at 0.063
+instead of 0.037, 80 epochs that of an auto-encoder of width 8 at 0.031 instead of 0.008. Noise of 0.2 costs an
+auto-encoder of width 16 some reconstruction, 0.0086 instead of 0.0067 without it, and its decoder makes digits of more
+of the latent: behind the denoiser, certified accuracy is 2 to 5 points higher.
 
 Source: Salman et al., Denoised Smoothing, NeurIPS 2020, section 3.1; Zhang et al., How to Robustify Black-Box ML
 Models? A Zeroth-Order Optimization Perspective, ICLR 2022, section 4.
@@ -73,9 +79,9 @@ def pretrain_denoiser(
     images: DefenseImages,
     sigma: float,
     *,
-    epochs: int = 40,
-    batch_size: int = 64,
-    lr: float = 1e-3,
+    epochs: int = 80,
+    batch_size: int = 32,
+    lr: float = 1e-2,
     seed: int = 0,
     loss: str = "mse",
     classifier: nn.Module | None = None,
@@ -137,10 +143,10 @@ def pretrain_autoencoder(
     decoder: Network,
     images: DefenseImages,
     *,
-    noise: float = 0.0,
-    epochs: int = 80,
-    batch_size: int = 64,
-    lr: float = 1e-3,
+    noise: float = 0.2,
+    epochs: int = 60,
+    batch_size: int = 32,
+    lr: float = 1e-2,
     seed: int = 0,
     device: torch.device | str = "cpu",
     cache: bool = True,
@@ -152,7 +158,8 @@ def pretrain_autoencoder(
         encoder: From `(n, C, H, W)` to latent codes; trained in place. Or a function that builds it.
         decoder: From latent codes to `(n, C, H, W)`. Likewise.
         images: Whose training part is reconstructed.
-        noise: Standard deviation of noise on the encoder's input; what is reconstructed is the clean image.
+        noise: Standard deviation of noise on the encoder's input, 0 for none; what is reconstructed is the clean
+            image.
         epochs: Passes over the training images.
         batch_size: Images a step.
         lr: Adam's learning rate at the start; a cosine takes it to 0.

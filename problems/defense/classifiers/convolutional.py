@@ -50,7 +50,7 @@ def small_cnn(
         InvalidSetting: If a setting is out of range, or images are not square.
 
     Examples:
-        >>> network = small_cnn(DefenseImages.digits(), epochs=3, cache=False)
+        >>> network = small_cnn(DefenseImages.digits(), epochs=10, cache=False)
         >>> network.facts.accuracy > 0.8, network.model.training
         (True, False)
     """
