@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,14 @@ def test_each_gets_its_adapter() -> None:
     assert isinstance(function, CallableModel)
     assert function.batch_size == 2
     assert torch.equal(function.predict(torch.eye(3)), as_query_model(tree).predict(torch.eye(3)))
+
+
+def test_optional_libraries_are_imported_when_they_are_needed() -> None:
+    program = (
+        "import sys, zotoolkit.query_models; sys.exit(str({'httpx', 'onnxruntime', 'sklearn'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert run.stderr.strip() == "set()", run.stderr
 
 
 def test_a_query_model_stays_itself() -> None:

@@ -81,6 +81,18 @@ def test_the_other_side_may_name_the_wait(clock: FakeClock) -> None:
     assert sum(clock.waits) == 30
 
 
+def test_a_wait_that_nobody_will_sit_out_holds_up_no_other_batch(clock: FakeClock) -> None:
+    def script(call: int, images: Tensor) -> None:
+        if call == 0:
+            raise BatchFailed("come back tomorrow", wait=86_400)
+
+    model = Scripted(script, retry=QUICK, clock=clock, batch_size=2)
+    answers = model.ask(numbered(4))
+    assert answers.labels.tolist() == [-1, -1, 2, 3]
+    assert "the next would come after more than 300 s" in answers.errors[0]
+    assert clock.waits == []
+
+
 def test_attempts_end_by_number_time_or_hopelessness(clock: FakeClock) -> None:
     def busy(call: int, images: Tensor) -> None:
         raise BatchFailed("busy")
@@ -234,6 +246,36 @@ def test_retries_never_go_beyond_the_budget(clock: FakeClock) -> None:
     assert answers.errors[2] == "busy (2 attempts; the budget does not cover another)"
     assert model.ledger.sent == 6 == budget.spent["training"]
     assert budget.remaining("certification") == 4
+
+
+@given(
+    st.integers(1, 30),
+    st.integers(1, 8),
+    st.integers(0, 40),
+    st.lists(st.sampled_from(["answer", "fail", "raise", "part", "large", "refuse"]), max_size=30),
+)
+def test_what_is_spent_is_what_was_sent(count: int, batch_size: int, spare: int, script: list[str]) -> None:
+    """Whatever happens, in whatever order: the budget is kept to, and no row is lost or wrong."""
+
+    def happen(call: int, images: Tensor) -> None:
+        what = script[call] if call < len(script) else "answer"
+        if what == "raise":
+            raise ValueError("no")
+        if what == "part":
+            raise PartialFailure(images[:, 0].long() % CLASSES, {len(images) - 1: "lost"})
+        if what != "answer":
+            raise BatchFailed(what, again=what == "fail", too_large=what == "large")
+
+    budget = QueryBudget(count + spare)
+    model = Scripted(happen, batch_size=batch_size, retry=QUICK, clock=FakeClock(), budget=budget, patience=99)
+    answers = model.ask(numbered(count))
+    counts = model.ledger.total
+    assert sum(budget.spent.values()) == counts.sent == sum(map(len, model.seen)) <= count + spare
+    assert bool(((answers.labels == TRUTH[:count]) | answers.failed).all())
+    assert list(answers.errors) == torch.nonzero(answers.failed)[:, 0].tolist()
+    assert counts.answered == count - len(answers.errors)
+    assert counts.failed == len(answers.errors)
+    assert counts.batches == len(model.seen)
 
 
 def test_halves_never_go_beyond_the_budget_either() -> None:

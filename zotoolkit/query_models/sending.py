@@ -142,11 +142,12 @@ class Sending:
             wait = model.retry.pause(attempt, self._number, int(rows[0]))
             if failure.wait is not None:
                 wait = max(wait, failure.wait)
-                model.gate.hold(failure.wait)
             reason = self._reason_to_stop(failure, attempt, model.clock.now() - began + wait, len(rows))
             if reason is not None:
                 break
             attempt += 1
+            if failure.wait is not None:
+                model.gate.hold(failure.wait)
             model.clock.wait(wait, self._stop)
         self._give_up(rows, failure, reason, everything_broken=breaches == attempt)
 
