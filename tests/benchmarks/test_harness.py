@@ -15,6 +15,7 @@ NAMES = (
     "cge-accuracy",
     "cge-memory",
     "cge-resnet20",
+    "defense-parameters",
     "http-black-box",
     "query-memory",
     "rge-resnet20",
