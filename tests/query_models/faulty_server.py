@@ -35,6 +35,7 @@ class FaultyServer:
     Attributes:
         requests: Headers of each POST, in the order of their arrival.
         met: How often each fault was met.
+        told: What a GET returns.
     """
 
     def __init__(self, model: QueryModel, plan: Callable[[int], str | None] = lambda number: None) -> None:
@@ -42,6 +43,7 @@ class FaultyServer:
         self.plan = plan
         self.requests: list[dict[str, str]] = []
         self.met: dict[str, int] = {}
+        self.told = b""
         self.lock = threading.Lock()
         self.asking = threading.Lock()
         self.released = threading.Event()
@@ -91,6 +93,9 @@ class FaultyServer:
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
             wbufsize = 1 << 16
+
+            def do_GET(self) -> None:
+                self.reply(200, owner.told, {})
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))

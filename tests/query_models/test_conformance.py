@@ -98,13 +98,16 @@ class TestOnnx(QueryModelConformance):
         return OnnxModel(self.path, threads=1, **settings)
 
 
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with ModelServer(TorchModel(network(), input=SHAPE)) as server:
+        yield server.url
+
+
 class TestHttp(QueryModelConformance):
-    @pytest.fixture(autouse=True, scope="class")
-    @classmethod
-    def _served(cls) -> Iterator[None]:
-        with ModelServer(TorchModel(network(), input=SHAPE)) as server:
-            cls.url = server.url
-            yield
+    @pytest.fixture(autouse=True)
+    def _served(self, address: str) -> None:
+        self.url = address
 
     def make_model(self, **settings: Any) -> QueryModel:
         return HttpModel(self.url, **settings)

@@ -296,6 +296,26 @@ def test_an_address_that_says_what_it_is(direct: TorchModel) -> None:
             HttpModel(server.url + "elsewhere")
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"hello",
+        b"[]",
+        b'{"access": "label"}',
+        b'{"access": "label", "classes": 2, "shape": 3, "low": 0, "high": 1, "batch_size": 8}',
+        b'{"access": "label", "classes": 2, "shape": ["a"], "low": 0, "high": 1, "batch_size": 8}',
+        b'{"access": "label", "classes": 2, "shape": [3], "low": 1, "high": 1, "batch_size": 8}',
+        b'{"access": "words", "classes": 2, "shape": [3], "low": 0, "high": 1, "batch_size": 8}',
+        b'{"access": "label", "classes": "2", "shape": [3], "low": 0, "high": 1, "batch_size": 8}',
+    ],
+)
+def test_an_address_that_says_something_else(direct: TorchModel, told: bytes) -> None:
+    with FaultyServer(direct) as server:
+        server.told = told
+        with pytest.raises(InvalidSetting, match=r"does not say what it is|access must be|classes must be"):
+            HttpModel(server.url)
+
+
 def test_nobody_is_told_a_password_in_an_address() -> None:
     model = HttpModel("http://me:pa55@127.0.0.1:9/x?key=abc", access="label", classes=2, input=(2,))
     assert model.name == "http://127.0.0.1:9/x"

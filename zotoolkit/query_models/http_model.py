@@ -130,13 +130,13 @@ class HttpModel(QueryModel):
                 told = self._ask_what_it_is()
                 access = told["access"] if access is None else access
                 classes = told["classes"] if classes is None else classes
-                input = InputSpec(tuple(told["shape"]), told["low"], told["high"]) if input is None else input
+                input = told["input"] if input is None else input
                 settings.setdefault("batch_size", told["batch_size"])
             settings.setdefault("name", _without_secrets(self._url))
             super().__init__(
                 access=cast(Access, access),  # what is still missing, the base class complains about
                 classes=cast(int, classes),
-                input=input,
+                input=cast(InputSpec, input),
                 retry=RetryPolicy() if retry is None else retry,
                 concurrency=concurrency,
                 **settings,
@@ -213,7 +213,8 @@ class HttpModel(QueryModel):
             if status != 200:
                 raise BatchFailed(f"HTTP {status}")
             told = json.loads(content)
-            return {name: told[name] for name in ("access", "classes", "shape", "low", "high", "batch_size")}
+            spec = InputSpec(tuple(told["shape"]), told["low"], told["high"])
+            return {"input": spec, **{name: told[name] for name in ("access", "classes", "batch_size")}}
         except (BatchFailed, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InvalidSetting(
                 f"access, classes and input must be given: {_without_secrets(self._url)} does not say what it is "
