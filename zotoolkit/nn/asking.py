@@ -142,8 +142,8 @@ class Asker:
             raise InvalidValues(f"{self.name} must return floating point, got {brief(values)}; use values.float().")
         if form is not None and values.shape[1:] != form:
             raise InvalidValues(
-                f"{self.name} must return rows of shape {tuple(form)} here, got {tuple(values.shape[1:])}; a row's shape "
-                "must not depend on the points, and a loss is one number a row."
+                f"{self.name} must return rows of shape {tuple(form)} here, got {tuple(values.shape[1:])}; the shape "
+                "of a row must not depend on the points, and a loss is one number a row."
             )
         # A copy: a function may answer the next chunk in the same memory.
         return values.detach().to(points.device, copy=True)
