@@ -145,7 +145,9 @@ def test_what_the_model_raises_has_a_status() -> None:
         status, said = post(server, b'{"images": [[2, 0]]}')
         assert status == 500
         assert "labels" in said["error"]
-        assert post(server, b'{"images": [[3, 0], [3, 0]]}')[0] == 503
+        status, said = post(server, b'{"images": [[3, 0], [3, 0]]}')
+        assert status == 403
+        assert "2 images were to be sent" in said["error"]
     with ModelServer(Scripted(lambda call, images: (_ for _ in ()).throw(BatchFailed("gone")), patience=1)) as server:
         status, said = post(server, b'{"images": [[1, 0]]}')
         assert status == 503

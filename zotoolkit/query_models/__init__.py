@@ -3,7 +3,7 @@
 from zotoolkit.query_models.adapt import as_query_model
 from zotoolkit.query_models.answers import Access, Answers
 from zotoolkit.query_models.base import QueryModel
-from zotoolkit.query_models.budget import QueryBudget
+from zotoolkit.query_models.budget import CERTIFICATION, DRIFT, TRAINING, QueryBudget
 from zotoolkit.query_models.callable_model import CallableModel
 from zotoolkit.query_models.drift import DriftProbe, probe_images
 from zotoolkit.query_models.estimate import QueryEstimate, estimate_queries
@@ -18,6 +18,9 @@ from zotoolkit.query_models.sklearn_model import SklearnModel
 from zotoolkit.query_models.torch_model import TorchModel
 
 __all__ = [
+    "CERTIFICATION",
+    "DRIFT",
+    "TRAINING",
     "Access",
     "Answers",
     "BatchFailed",

@@ -166,7 +166,9 @@ class _Handler(BaseHTTPRequestHandler):
                 answers = self._home.model.ask(images)
         except InvalidImages as error:
             self._send(400, {"error": str(error)})
-        except (BudgetSpent, ObjectiveFailed) as error:
+        except BudgetSpent as error:  # asking again would not help
+            self._send(403, {"error": str(error)})
+        except ObjectiveFailed as error:
             self._send(503, {"error": str(error)})
         except Exception as error:
             _log.warning("the model failed", exc_info=True)
