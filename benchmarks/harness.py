@@ -64,7 +64,9 @@ class Row:
     def ratio(self) -> float:
         """The comparison in one number, from medians."""
         ours, baseline = statistics.median(self.ours), statistics.median(self.baseline or [math.nan])
-        return {"at least": baseline / ours, "at most": ours / baseline, "value": ours}[self.sense]
+        if self.sense == "value":
+            return ours
+        return baseline / ours if self.sense == "at least" else ours / baseline
 
     @property
     def shortfall(self) -> float:

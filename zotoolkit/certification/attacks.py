@@ -41,6 +41,7 @@ from zotoolkit.errors import InvalidImages, InvalidSetting, MissingExtra, brief
 
 Attack = Literal["pgd", "hop-skip-jump"]
 ATTACKS: tuple[Attack, ...] = ("pgd", "hop-skip-jump")
+_HALVINGS = 12
 
 
 @dataclass(frozen=True)
@@ -230,16 +231,21 @@ class _Votes:
         self.classes = max(seen, 2)
 
     def shares(self, images: Tensor, key: int) -> NDArray[np.float32]:
-        """Return the `(b, classes)` shares of votes at `(b, *shape)` images, all with the same noise draws."""
+        """Return the `(b, classes)` shares of votes at `(b, *shape)` images.
+
+        All with the same noise draws: hop-skip-jump searches for ever where an answer is another one every time.
+        """
         noise = standard_normals(
             self._certification.settings.seed, key, Stage.ATTACK, 0, self._settings.draws, images[0].numel()
         )
         scaled = (self._certification.sigma * noise).to(images).view(-1, *images.shape[1:])
         shares = np.zeros((len(images), self.classes), dtype=np.float32)
-        for row, image in enumerate(images):
-            labels = self._asker.labels(image + scaled)
-            known = labels[(labels >= 0) & (labels < self.classes)]
-            shares[row] = np.bincount(known, minlength=self.classes) / len(labels)
+        together = max(1, self._settings.chunk // len(scaled))
+        for start in range(0, len(images), together):
+            part = images[start : start + together]
+            labels = self._asker.labels((part[:, None] + scaled).flatten(0, 1)).reshape(len(part), len(scaled))
+            for label in range(self.classes):
+                shares[start : start + together, label] = (labels == label).mean(axis=1)
         return shares
 
     def judge(self, name: str, image: Tensor, row: int, delta: Tensor, distance: float) -> Outcome:
@@ -344,8 +350,19 @@ def _hop_skip_jump(
         image[None].cpu().numpy().astype(np.float32), x_adv_init=start[None].cpu().numpy().astype(np.float32)
     )
     delta = torch.from_numpy(found[0]).to(image) - image
-    answer = predict((image + delta)[None].cpu().numpy())[0].argmax()
-    return delta if float(delta.norm()) > 0 and answer != certification.predicted[row] else None
+    certified = certification.predicted[row]
+
+    def another(length: float) -> bool:
+        return int(votes.shares((image + length * delta)[None], key)[0].argmax()) != certified
+
+    if float(delta.norm()) == 0 or not another(1.0):
+        return None
+    # It ends with a step away from the boundary: come back to it.
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if another(middle) else (middle, high)
+    return high * delta
 
 
 def _nearest_of_another_class(images: Tensor, classes: NDArray[np.int64], row: int) -> Tensor | None:
