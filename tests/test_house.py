@@ -19,6 +19,7 @@ FLOORS = (
     {"seeding", "spaces", "laws"},
     {"directions"},
     {"queries"},
+    {"inner"},
     {"dispatch", "fingerprints", "engines"},
     {"structure", "query_models"},
     {"objective", "registration", "estimators", "masks", "optimizers", "checkpoint", "sharding"},

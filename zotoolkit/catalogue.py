@@ -58,6 +58,14 @@ _IMAGE_NETWORKS = (
     ("ViT", "train_vit", "small vision transformer", ("cifar10", "cifar100", "mnist")),
 )
 
+_DEFENSE_SOLVERS = {
+    "DS-MSE": ("Untrained", "the denoiser as pre-trained: no query is spent on training"),
+    "FO-DS": ("first_order", "Adam by back-propagation through a white-box classifier; no zeroth-order solver"),
+    "FO-AE-DS": ("first_order", "the same with encoder and decoder; no zeroth-order solver"),
+    "ZO-DS": ("zo_ds", "Adam on queries at the denoiser's output, autograd below"),
+    "ZO-AE-DS": ("zo_ae_ds", "Adam on queries at the latent, autograd below"),
+}
+
 _IMAGES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 
 
@@ -111,6 +119,22 @@ def _register_networks() -> None:
             )
 
 
+def _register_defense() -> None:
+    own = {"solver": "Defense/ZO-AE-DS-v0", "budget": 25_601}  # 800 steps of 2 * 16 queries, and one for the end
+    described = "denoiser, encoder and fixed decoder in front of a classifier that can only be queried"
+    register(
+        "Defense/Digits-v0", "problems.defense:defend_digits", description=f"{described}; scikit-learn's digits", **own
+    )
+    register(
+        "Defense/CIFAR10-v0",
+        "problems.defense:defend_cifar10",
+        description=f"{described}; needs the data files and a checkpoint",
+        **own,
+    )
+    for name, (function, description) in _DEFENSE_SOLVERS.items():
+        register_solver(f"Defense/{name}-v0", f"problems.defense.recipes:{function}", description=description)
+
+
 def _register_solvers() -> None:
     for name, (function, description) in _RECIPES.items():
         register_solver(f"ZO/{name}-v0", f"zotoolkit.solvers.recipes:{function}", description=description)
@@ -128,4 +152,5 @@ def _adapted(module: str) -> Iterator[EntrySpec]:
 
 _register_functions()
 _register_networks()
+_register_defense()
 _register_solvers()

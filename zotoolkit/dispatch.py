@@ -6,6 +6,7 @@ memory is halved for good. One bad query never costs another one its answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from zotoolkit.errors import InputMutated, InvalidValues, ZotoolkitError, brief
+from zotoolkit.errors import InputMutated, InvalidBatch, InvalidValues, ZotoolkitError, brief
+from zotoolkit.inner import HasInner, InnerBatch
 from zotoolkit.queries import CoordinateBatch, QueryBatch, SeededBatch
 from zotoolkit.status import Status, StepInfo
 
@@ -66,6 +68,8 @@ def answer(objective: BlackBoxObjective, batch: QueryBatch, allowance: int | Non
     Returns:
         `(q,)` values, NaN where a query failed or was skipped, and the step's info.
     """
+    if isinstance(batch, InnerBatch):
+        return _answer_inner(objective, batch, allowance)
     asked = batch if allowance is None or allowance >= len(batch) else batch[:allowance]
     gathered = _Answer()
     while gathered.position < len(asked):
@@ -88,6 +92,30 @@ def answer(objective: BlackBoxObjective, batch: QueryBatch, allowance: int | Non
         values = torch.cat((values, values.new_full((len(batch) - len(asked),), float("nan"))))
     costs = dict.fromkeys(objective.costs(asked[:0]), 0.0) | gathered.costs
     return values, StepInfo(status=status, errors=gathered.errors, queries=len(asked), costs=costs)
+
+
+def _answer_inner(
+    objective: BlackBoxObjective, batch: InnerBatch, allowance: int | None
+) -> tuple[Tensor, StepInfo]:
+    """Answer a batch at an inner interface whole; skip it whole if the allowance does not cover it."""
+    if not isinstance(objective, HasInner) or batch.place not in objective.inner_places:
+        there = ", ".join(map(repr, objective.inner_places)) if isinstance(objective, HasInner) else "none"
+        raise InvalidBatch(f"{objective!r} has no inner interface {batch.place!r}; it has {there}.")
+    status = torch.full((len(batch),), Status.SKIPPED, dtype=torch.uint8)
+    values = batch.scale.new_full((len(batch),), float("nan"))
+    none = dict.fromkeys(objective.costs(batch[:0]), 0.0)
+    if allowance is not None and allowance < len(batch):
+        return values, StepInfo(status=status, errors={}, queries=0, costs=none)
+    with untouched(batch.base, f"{type(objective).__name__}.evaluate_inner wrote into batch.base"):
+        loss, gradient, figures = objective.evaluate_inner(batch)
+    if not isinstance(gradient, Tensor) or gradient.shape != batch.base.shape or not gradient.is_floating_point():
+        name = type(objective).__name__
+        raise InvalidValues(f"{name}.evaluate_inner must return a ({batch.dim},) gradient, got {brief(gradient)}.")
+    values.fill_(loss)
+    status.fill_(Status.OK if math.isfinite(loss) else Status.NON_FINITE)
+    info = StepInfo(status=status, errors={}, queries=len(batch), costs=none | objective.costs(batch))
+    info["gradient"], info["figures"] = gradient.detach(), figures
+    return values, info
 
 
 def _answer_chunk(objective: BlackBoxObjective, chunk: QueryBatch, gathered: _Answer) -> None:

@@ -257,7 +257,7 @@ class _Loop:
         self.save_or_warn()
         with self.guard.interruptible():
             exact = run.objective.noise_free(x[None])
-            metrics = run.objective.metrics(x)
+            metrics = {**run.objective.metrics(x), **run.objective.final_metrics(x)}
         if exact is not None:
             value = float(exact[0])
         elif run.best_x is not None and torch.equal(x, run.best_x):

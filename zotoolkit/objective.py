@@ -113,6 +113,10 @@ class BlackBoxObjective(ABC):
         """Return named figures of merit at one `(d,)` point, such as test accuracy; empty by default."""
         return {}
 
+    def final_metrics(self, x: Tensor) -> dict[str, float]:
+        """Return figures of merit that are too dear for every point of a curve; asked once, when a run has ended."""
+        return {}
+
     def costs(self, batch: QueryBatch) -> dict[str, float]:
         """Return what answering the batch costs; a fast path that computes a share of a forward says so here.
 

@@ -17,9 +17,11 @@ def register(
     *,
     kwargs: dict[str, Any] | None = None,
     description: str = "",
+    solver: str | None = None,
+    budget: int | None = None,
 ) -> None:
     """Register a problem under an id; see `zotoolkit.registration.Registry.register`."""
-    objectives.register(id, entry_point, kwargs=kwargs, description=description)
+    objectives.register(id, entry_point, kwargs=kwargs, description=description, solver=solver, budget=budget)
 
 
 def make(id: str, **kwargs: Any) -> BlackBoxObjective:

@@ -13,7 +13,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any, Generic, TypeVar
 
@@ -40,12 +40,16 @@ class EntrySpec:
         entry_point: "module:attribute" or a callable that builds the thing.
         kwargs: Settings that `make` passes, with the caller's own on top.
         description: One line for listings.
+        solver: Id of the solver that `zotoolkit run` takes where none is named.
+        budget: Queries that it may spend where no other number is given.
     """
 
     id: str
     entry_point: str | Callable[..., Any]
     kwargs: dict[str, Any] = field(default_factory=dict)
     description: str = ""
+    solver: str | None = None
+    budget: int | None = None
 
     @property
     def family(self) -> str:
@@ -99,6 +103,8 @@ class Registry(Generic[T]):
         *,
         kwargs: dict[str, Any] | None = None,
         description: str = "",
+        solver: str | None = None,
+        budget: int | None = None,
     ) -> None:
         """Add an entry.
 
@@ -107,6 +113,8 @@ class Registry(Generic[T]):
             entry_point: "module:attribute" or a callable.
             kwargs: Default settings.
             description: One line for listings.
+            solver: Id of the solver that `zotoolkit run` takes where none is named; of problems only.
+            budget: Queries that it may spend where no other number is given.
 
         Raises:
             InvalidId: If the id does not read so.
@@ -122,7 +130,7 @@ class Registry(Generic[T]):
             raise InvalidSetting(
                 f"{id}: entry_point must be 'module:attribute' or a callable, got {brief(entry_point)}."
             )
-        entry = EntrySpec(id, entry_point, copy.deepcopy(kwargs or {}), description)
+        entry = EntrySpec(id, entry_point, copy.deepcopy(kwargs or {}), description, solver, budget)
         if id in self._specs and self._specs[id] != entry:
             raise InvalidSetting(f"{self._kind} {id!r} is registered already, as {self._specs[id].entry_point!r}.")
         self._specs[id] = entry
@@ -167,7 +175,7 @@ class Registry(Generic[T]):
         settings = {**copy.deepcopy(entry.kwargs), **kwargs}
         check_settings(build, settings, entry.id)
         made = build(**settings)
-        made.spec = EntrySpec(entry.id, entry.entry_point, settings, entry.description)
+        made.spec = replace(entry, kwargs=settings)
         return made
 
     def specs(self) -> list[EntrySpec]:

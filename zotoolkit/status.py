@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import TypedDict
 
 from torch import Tensor
+from typing_extensions import NotRequired
 
 
 class Status(IntEnum):
@@ -30,9 +31,13 @@ class StepInfo(TypedDict):
         queries: How many queries this step spent; retries count again, cached answers and skipped ones do not.
         costs: What the step cost in the objective's own units; always has `"forward_equivalents"`, the number of full
             evaluations that the same work would have paid for.
+        gradient: `(d,)`, of an answered `InnerBatch` only.
+        figures: For the log, of an answered `InnerBatch` only.
     """
 
     status: Tensor
     errors: dict[int, str]
     queries: int
     costs: dict[str, float]
+    gradient: NotRequired[Tensor]
+    figures: NotRequired[dict[str, float]]

@@ -13,10 +13,13 @@ from zotoolkit.compare.files import check_writable
 from zotoolkit.compare.imports import check_imports
 from zotoolkit.compare.runner import COMPARISON_FILE
 from zotoolkit.compare.specification import Entry, labelled, problem_spec, slug, solver_spec
-from zotoolkit.errors import CheckpointExists
+from zotoolkit.errors import CheckpointExists, InvalidSetting
+from zotoolkit.problem_registry import spec
+from zotoolkit.registration import EntrySpec
 
 _EXAMPLES = """examples:
   zotoolkit run Functions/Rosenbrock-v0 --solver ZO/SGD-CGE-v0 --budget 5000 --set dim=5 --set solver.lr=1e-4
+  zotoolkit run Defense/Digits-v0
   zotoolkit run DNN/DigitsMLP-v0 --solver ZO/SPSA-v0 --budget 20000 --seed 3 --out runs/digits"""
 
 
@@ -24,8 +27,14 @@ def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = add_command(commands, "run", execute, "run one solver on one problem", epilog=_EXAMPLES)
     parser.add_argument("problem", metavar="ID", help="of the problem, such as Functions/Sphere-v0")
-    parser.add_argument("--solver", required=True, metavar="ID", help="of the solver, such as ZO/SGD-CGE-v0")
-    parser.add_argument("--budget", required=True, type=whole_number, metavar="N", help="queries that may be spent")
+    parser.add_argument(
+        "--solver",
+        metavar="ID",
+        help="of the solver, such as ZO/SGD-CGE-v0 (default: the problem's own, if it has one)",
+    )
+    parser.add_argument(
+        "--budget", type=whole_number, metavar="N", help="queries that may be spent (default: the problem's own)"
+    )
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of problem and solver (default: 0)")
     parser.add_argument(
         "--set",
@@ -47,11 +56,14 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run and print the result."""
     imports = check_imports(arguments.imports)
     of_problem, of_solver = split_settings(arguments.settings)
+    registered = spec(arguments.problem)
+    solver = _given_or_own(arguments.solver, registered.solver, "--solver", registered)
+    budget = _given_or_own(arguments.budget, registered.budget, "--budget", registered)
     cell = Cell(
         problem=labelled([Entry(arguments.problem, of_problem)], problem_spec)[0],
-        solver=labelled([Entry(arguments.solver, of_solver)], solver_spec)[0],
+        solver=labelled([Entry(solver, of_solver)], solver_spec)[0],
         seed=arguments.seed,
-        budget=arguments.budget,
+        budget=budget,
         device=arguments.device or "cpu",
         target=arguments.target,
         imports=imports,
@@ -66,6 +78,17 @@ def execute(arguments: argparse.Namespace) -> int:
             )
     check_writable(folder)
     return carry_out(cell, folder, progress=not arguments.no_progress)
+
+
+def _given_or_own(given: Any, own: Any, option: str, registered: EntrySpec) -> Any:
+    """Return what was given, else the problem's own.
+
+    Raises:
+        InvalidSetting: If there is neither.
+    """
+    if given is None and own is None:
+        raise InvalidSetting(f"{registered.id} has no {option.strip('-')} of its own: give {option}.")
+    return own if given is None else given
 
 
 def carry_out(cell: Cell, folder: Path, *, progress: bool) -> int:

@@ -27,7 +27,7 @@ from zotoolkit.solvers.zo_grasp import ZOGrasp
 SCHEDULES = ("constant", "cosine", "linear")
 
 
-def _schedule(name: str, iterations: int | None) -> SchedulerFactory | None:
+def schedule_named(name: str, iterations: int | None) -> SchedulerFactory | None:
     """Return a factory of a schedule that falls to 0 over the iterations and stays there."""
     check_choice(name, SCHEDULES, "schedule")
     if name == "constant":
@@ -82,7 +82,7 @@ def sgd_cge(
     """
     estimator = CGE(mu, difference, subset)
     optimizer = _sgd(lr, momentum, weight_decay)
-    return GradientSolver(estimator, optimizer, _schedule(schedule, iterations), _mask(keep, refresh))
+    return GradientSolver(estimator, optimizer, schedule_named(schedule, iterations), _mask(keep, refresh))
 
 
 def sgd_rge(
@@ -101,7 +101,7 @@ def sgd_rge(
     """ZO-SGD with randomised estimates; settings as in `sgd_cge`, q directions of the law an iteration."""
     estimator = RGE(mu, q, difference, law)
     optimizer = _sgd(lr, momentum, weight_decay)
-    return GradientSolver(estimator, optimizer, _schedule(schedule, iterations), _mask(keep, refresh))
+    return GradientSolver(estimator, optimizer, schedule_named(schedule, iterations), _mask(keep, refresh))
 
 
 def deep_zero(
@@ -167,7 +167,7 @@ def adam_cge(
 ) -> GradientSolver:
     """ZO-Adam with coordinate-wise estimates; settings as in `sgd_cge`."""
     optimizer = functools.partial(torch.optim.Adam, lr=check_positive(lr, "lr"))
-    return GradientSolver(CGE(mu, difference, subset), optimizer, _schedule(schedule, iterations))
+    return GradientSolver(CGE(mu, difference, subset), optimizer, schedule_named(schedule, iterations))
 
 
 def adam_rge(
@@ -181,7 +181,7 @@ def adam_rge(
 ) -> GradientSolver:
     """ZO-Adam with randomised estimates; settings as in `sgd_rge`."""
     optimizer = functools.partial(torch.optim.Adam, lr=check_positive(lr, "lr"))
-    return GradientSolver(RGE(mu, q, difference, law), optimizer, _schedule(schedule, iterations))
+    return GradientSolver(RGE(mu, q, difference, law), optimizer, schedule_named(schedule, iterations))
 
 
 def sign_sgd(
@@ -199,7 +199,7 @@ def sign_sgd(
     Source: Liu et al., signSGD via zeroth-order oracle, ICLR 2019.
     """
     optimizer = functools.partial(SignSGD, lr=check_positive(lr, "lr"), momentum=check_momentum(momentum))
-    return GradientSolver(RGE(mu, q, difference, law), optimizer, _schedule(schedule, iterations))
+    return GradientSolver(RGE(mu, q, difference, law), optimizer, schedule_named(schedule, iterations))
 
 
 def spsa(
@@ -250,10 +250,10 @@ def reference_sgd(
         schedule: "constant", "cosine" or "linear".
         iterations: After how many it has finished, and over how many the schedule falls to 0.
     """
-    return FirstOrderReference(_sgd(lr, momentum, weight_decay), _schedule(schedule, iterations), iterations)
+    return FirstOrderReference(_sgd(lr, momentum, weight_decay), schedule_named(schedule, iterations), iterations)
 
 
 def reference_adam(lr: float = 1e-2, schedule: str = "constant", iterations: int | None = None) -> FirstOrderReference:
     """Adam by back-propagation, no zeroth-order solver; settings as in `reference_sgd`."""
     optimizer = functools.partial(torch.optim.Adam, lr=check_positive(lr, "lr"))
-    return FirstOrderReference(optimizer, _schedule(schedule, iterations), iterations)
+    return FirstOrderReference(optimizer, schedule_named(schedule, iterations), iterations)

@@ -95,6 +95,10 @@ class Wrapper(BlackBoxObjective):
         return self.objective.metrics(x)
 
     @override
+    def final_metrics(self, x: Tensor) -> dict[str, float]:
+        return self.objective.final_metrics(x)
+
+    @override
     def costs(self, batch: QueryBatch) -> dict[str, float]:
         return self.objective.costs(batch)
 
