@@ -492,8 +492,10 @@ def test_what_the_function_raises_comes_through() -> None:
     def broken(points: Tensor) -> Tensor:
         raise ConnectionError("no route")
 
+    layer = BlackBoxFunction(broken)
     with pytest.raises(ConnectionError, match="no route"):
-        BlackBoxFunction(broken)(noise(1, 2))
+        layer(noise(1, 2).requires_grad_())
+    assert (layer.context, layer.queries) == (0, (1, 0))
 
 
 # What is refused --------------------------------------------------------------------------------------------------

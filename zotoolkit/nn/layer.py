@@ -154,14 +154,14 @@ class BlackBoxFunction(nn.Module):
         chosen = self.context if context is None else check_count(context, "context", least=0)
         plan = self._plan(samples, z[0].numel(), chosen, z.device)
         self.asker.reserve(samples * (plan.queries_per_sample + (0 if self._at_once else 1)))
-        if context is None:
-            self.context += 1
         call = Call(self.asker, plan, chosen, self._note)
         given = [extra.detach() for extra in extras]
         if self._at_once:
             call.ask_at_once(z.detach(), given)
         else:
             call.ask_base(z.detach(), given)
+        if context is None:  # answered: a call that raised is the same call when it is tried again
+            self.context += 1
         return _Estimated.apply(z, call, *given)  # type: ignore[no-any-return]
 
     def get_extra_state(self) -> Tensor:
