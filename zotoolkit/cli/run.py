@@ -30,7 +30,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--solver",
         metavar="ID",
-        help="of the solver, such as ZO/SGD-CGE-v0 (default: the problem's own, if it has one)",
+        help="of the solver, such as ZO/SGD-CGE-v0 (default: the problem's own, if any)",
     )
     parser.add_argument(
         "--budget", type=whole_number, metavar="N", help="queries that may be spent (default: the problem's own)"
