@@ -15,6 +15,8 @@ NAMES = (
     "cge-accuracy",
     "cge-memory",
     "cge-resnet20",
+    "certificates-attacked",
+    "certify",
     "defense-parameters",
     "http-black-box",
     "query-memory",

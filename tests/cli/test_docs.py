@@ -16,7 +16,7 @@ from zotoolkit.compare.results import load_results
 from zotoolkit.compare.specification import Comparison, Entry, labelled, problem_spec, solver_spec
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("cli.md", "comparing.md")
+PAGES = ("cli.md", "comparing.md", "certification.md")
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from zotoolkit.certification.bounds import warn_of_radii
+from zotoolkit.certification.bounds import least_count, warn_of_radii
 from zotoolkit.certification.certificate import Certification
 from zotoolkit.certification.classifiers import as_predict
 from zotoolkit.certification.counting import Asker, count_image
@@ -85,7 +85,8 @@ def certify(
         alpha: Probability at most with which an image's certificate is wrong; of many images each.
         seed: Of the noise.
         classes: Number of classes; None learns it from scores.
-        chunk: Most images that are sent together.
+        chunk: Most images that are sent together. 128 suits networks on a CPU; tree ensembles, GPUs and services with
+            large batches want thousands.
         early_abstention: Stop asking about an image as soon as it must abstain even if all remaining samples agreed.
             No outcome changes, see `zotoolkit.certification.stopping`; a larger alpha may then be refused afterwards.
         futility: Also give up on images that are unlikely to be certified, at the price of losing one with p_A >= 1/2
@@ -95,7 +96,8 @@ def certify(
         radii: Which radii will be asked for, to be warned before anything is spent.
         probe: `(p, *shape)` fixed inputs; the labels on them are kept in the store and asked again when it is
             continued, so that it never mixes two classifiers.
-        store: Folder that keeps each finished image's counts and is continued if it is there.
+        store: Folder that keeps each finished image's counts and is continued if it is there; for one process at a
+            time.
         progress: Whether to show a progress bar on standard error.
 
     Returns:
@@ -138,6 +140,7 @@ def certify(
             run.take(images[row], key, None if labels is None else int(labels[row]))
             if row == 0 and labels is not None:
                 check_labels(labels, len(labels), asker.classes)  # scores have told by now how many classes there are
+            bar.set_postfix_str(f"{run.certified} certified", refresh=False)
             bar.update()
     return Certification(settings, run.finish(), settings.alpha)
 
@@ -178,13 +181,15 @@ class _Run:
         # Images without any answer wait here: if the classifier is dead, the next run must ask about them again.
         self._unanswered: list[ImageCounts] = []
         self._answered = False
+        self._least = least_count(settings.n, settings.alpha)
+        self.certified = 0
 
     def take(self, image: Tensor, key: int, label: int | None) -> None:
         name = fingerprint(image)
         kept = None if self._store is None else self._store.images.get(key)
         if kept is not None:
             self._answered = True
-            self._counts.append(replace(kept, label=label))
+            self._append(replace(kept, label=label))
             if kept.fingerprint != name:
                 raise CheckpointMismatch(
                     f"the store has counts of another image under key {key}; choose another folder or the same images."
@@ -193,7 +198,7 @@ class _Run:
                 self._keep(self._counts[-1:])
             return
         counts = replace(count_image(self._asker, image, key, self._settings), label=label, fingerprint=name)
-        self._counts.append(counts)
+        self._append(counts)
         if counts.selected < 0:
             self._unanswered.append(counts)
             if len(self._unanswered) == _PATIENCE:
@@ -208,6 +213,10 @@ class _Run:
             self._give_up()
         self._keep(self._unanswered)
         return tuple(self._counts)
+
+    def _append(self, counts: ImageCounts) -> None:
+        self._counts.append(counts)
+        self.certified += counts.estimation.asked == self._settings.n and counts.successes >= self._least
 
     def _keep(self, finished: list[ImageCounts]) -> None:
         if self._store is not None:
