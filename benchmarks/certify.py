@@ -85,7 +85,7 @@ def _row(name: str, network: nn.Module, shape: tuple[int, ...], batch: int, n: i
         return art.certify(array, n, batch_size=batch)
 
     def ours() -> object:
-        return certify(network, mine, sigma=SIGMA, n0=N0, n=n, early_abstention=False)
+        return certify(network, mine, sigma=SIGMA, n0=N0, n=n, early_abstention=False).radii
 
     theirs, our = alternate(baseline, ours, options.repeats(21), options.device)
     label = f"{name}: ART with batches of {batch}"

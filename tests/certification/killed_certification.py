@@ -46,6 +46,9 @@ def main(folder: Path) -> None:
         before = file.stat().st_size if file.exists() else 0
         while not file.exists() or file.stat().st_size == before:
             time.sleep(0.0005)
+            if os.waitpid(child, os.WNOHANG)[0]:
+                print("the run ended before it was killed: make it longer")
+                return
         time.sleep(chance.uniform(0.0, 0.06))
         os.kill(child, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])

@@ -415,6 +415,7 @@ def test_a_classifier_that_writes_into_its_images() -> None:
     ("classifier", "words"),
     [
         (3, "a classifier must be a callable"),
+        (RandomForestClassifier, "a classifier must be a callable"),
         (nn.BatchNorm1d(2), "training mode"),
         (RandomForestClassifier(), "no fitted classifier"),
         (RandomForestClassifier(2).fit(np.eye(2), ["cat", "dog"]), "labels 0 to 1, got .*'cat'.*LabelEncoder"),

@@ -167,6 +167,7 @@ def test_a_radius_out_of_reach_is_one_warning(data: Path, capsys: pytest.Capture
         ({"model": "floats"}, 1, "labels must be integers"),
         ({"model": "clasify"}, 2, "has no attribute 'clasify'. Did you mean 'classify'?"),
         ({"model": "numbers"}, 2, "is no classifier"),
+        ({"model": "Weighted"}, 2, "is a class that needs arguments; name an instance"),
         ({"model": "failing_factory"}, 2, "FileNotFoundError: weights.safetensors"),
     ],
 )

@@ -38,7 +38,7 @@ def as_predict(classifier: object) -> Predict:
     method = getattr(classifier, "predict", None)
     if callable(method) and not isinstance(classifier, type):
         return method
-    if callable(classifier):
+    if callable(classifier) and not isinstance(classifier, type):
         return classifier
     raise InvalidSetting(
         f"a classifier must be a callable, a torch module, a scikit-learn classifier or have a method predict, "

@@ -42,6 +42,10 @@ def load_classifier(name: str) -> Any:
     if not callable(found):
         raise InvalidSetting(f"{name} is no classifier: it can neither be called nor has it a method predict.")
     if not _needs_nothing(found):
+        if isinstance(found, type):
+            raise InvalidSetting(
+                f"{name} is a class that needs arguments; name an instance, or a function that makes one."
+            )
         return found
     try:
         return found()
