@@ -15,6 +15,9 @@ from zotoolkit.solvers.base import Solver
 from zotoolkit.status import Status, StepInfo
 
 
+_INLINE = 4  # more metrics than these stand below each other
+
+
 class Reason(Enum):
     """Why a run ended; the value is a sentence."""
 
@@ -117,8 +120,10 @@ class Result:
     metrics: dict[str, float]
 
     def __str__(self) -> str:
-        figures = "".join(f", {name} {value:.4g}" for name, value in self.metrics.items())
-        return (
-            f"loss {self.value:.6g} after {self.queries:,} queries in {self.iterations:,} iterations and "
-            f"{self.seconds:.1f} s{figures}. {self.reason.value}"
-        )
+        spent = f"{self.queries:,} queries in {self.iterations:,} iterations and {self.seconds:.1f} s"
+        if len(self.metrics) <= _INLINE:
+            figures = "".join(f", {name} {value:.4g}" for name, value in self.metrics.items())
+            return f"loss {self.value:.6g} after {spent}{figures}. {self.reason.value}"
+        width = max(map(len, self.metrics))
+        lines = (f"  {name:<{width}}  {value:.4g}" for name, value in self.metrics.items())
+        return "\n".join((f"loss {self.value:.6g} after {spent}. {self.reason.value}", *lines))
