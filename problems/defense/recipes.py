@@ -8,6 +8,8 @@
 | Defense/ZO-AE-DS-v0 | the latent, the decoder being part of the black box | autograd below |
 
 The undefended classifier stands beside each in `final_metrics`; `ZO/DeepZero-v0` queries the parameters themselves.
+Those with AE in their name want a problem with an auto-encoder (its `latent` above 0), those with DS alone one without
+(`latent=0`): a solver that finds the other says so, since its figures would stand under the wrong name.
 Source: Zhang et al., How to Robustify Black-Box ML Models? A Zeroth-Order Optimization Perspective, ICLR 2022;
 Salman et al., Denoised Smoothing, NeurIPS 2020.
 """
@@ -22,7 +24,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from zotoolkit.checks import check_choice, check_count, check_positive
+from zotoolkit.errors import InvalidSetting
 from zotoolkit.estimators import CGE, RGE
+from zotoolkit.inner import HasInner
+from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.queries import DenseBatch, QueryBatch
 from zotoolkit.solvers.base import Solver
 from zotoolkit.solvers.gradient import OptimizerFactory
@@ -34,7 +39,24 @@ ITERATIONS = 800
 
 
 class Untrained(Solver):
-    """Stands by the start point: what pre-training reached without a query. One query tells its loss."""
+    """Stands by the start point: what pre-training reached without a query. One query tells its loss.
+
+    Args:
+        autoencoder: Whether the problem must have an auto-encoder: False is DS-MSE, None takes either.
+    """
+
+    def __init__(self, autoencoder: bool | None = False) -> None:
+        super().__init__()
+        self._autoencoder = autoencoder
+
+    @override
+    def attach(self, objective: BlackBoxObjective) -> None:
+        """Look whether the problem has what the name promises.
+
+        Raises:
+            InvalidSetting: If it has an auto-encoder and should not, or the other way round.
+        """
+        _check_mode(objective, self._autoencoder)
 
     @override
     def _start(self) -> None:
@@ -58,8 +80,39 @@ class Untrained(Solver):
         return {}
 
 
+class InFront(InnerGradientSolver):
+    """An `InnerGradientSolver` of problems with, or of those without an auto-encoder."""
+
+    def __init__(self, autoencoder: bool, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._autoencoder = autoencoder
+
+    @override
+    def attach(self, objective: BlackBoxObjective) -> None:
+        """Take the objective.
+
+        Raises:
+            InvalidSetting: If it has an auto-encoder and should not, or the other way round, or as in
+                `InnerGradientSolver`.
+        """
+        _check_mode(objective, self._autoencoder)
+        super().attach(objective)
+
+
+def _check_mode(objective: BlackBoxObjective, autoencoder: bool | None) -> None:
+    inner = objective.unwrapped
+    if autoencoder is None or not isinstance(inner, HasInner) or ("latent" in inner.inner_places) == autoencoder:
+        return
+    raise InvalidSetting(
+        "this solver is for a denoiser with an auto-encoder behind it: make the problem with latent above 0, or take "
+        "one without AE in its name."
+        if autoencoder
+        else "this solver is for a denoiser alone: make the problem with latent=0, or take one with AE in its name."
+    )
+
+
 def zo_ae_ds(
-    lr: float = 1e-3,
+    lr: float = 3e-3,
     q: int = 16,
     mu: float | None = None,
     estimator: str = "rge",
@@ -80,11 +133,11 @@ def zo_ae_ds(
         schedule: "constant", "cosine" or "linear".
         iterations: Steps, over which the schedule falls to 0.
     """
-    return _at("latent", lr, q, mu, estimator, difference, law, schedule, iterations)
+    return _at("latent", True, lr, q, mu, estimator, difference, law, schedule, iterations)
 
 
 def zo_ds(
-    lr: float = 1e-3,
+    lr: float = 3e-3,
     q: int = 16,
     mu: float | None = None,
     estimator: str = "rge",
@@ -94,10 +147,10 @@ def zo_ds(
     iterations: int = ITERATIONS,
 ) -> InnerGradientSolver:
     """Queries at the image that the classifier sees, autograd below; settings as in `zo_ae_ds`."""
-    return _at("output", lr, q, mu, estimator, difference, law, schedule, iterations)
+    return _at("output", False, lr, q, mu, estimator, difference, law, schedule, iterations)
 
 
-def first_order(lr: float = 1e-3, schedule: str = "cosine", iterations: int = ITERATIONS) -> InnerGradientSolver:
+def fo_ds(lr: float = 1e-3, schedule: str = "cosine", iterations: int = ITERATIONS) -> InnerGradientSolver:
     """Back-propagation through the classifier too: no zeroth-order solver, but the line that those are held against.
 
     Args:
@@ -105,11 +158,17 @@ def first_order(lr: float = 1e-3, schedule: str = "cosine", iterations: int = IT
         schedule: As in `zo_ae_ds`.
         iterations: Steps.
     """
-    return InnerGradientSolver("classifier", None, _adam(lr), schedule_named(schedule, iterations), iterations)
+    return InFront(False, "classifier", None, _adam(lr), schedule_named(schedule, iterations), iterations)
+
+
+def fo_ae_ds(lr: float = 1e-3, schedule: str = "cosine", iterations: int = ITERATIONS) -> InnerGradientSolver:
+    """The same with encoder and decoder; settings as in `fo_ds`."""
+    return InFront(True, "classifier", None, _adam(lr), schedule_named(schedule, iterations), iterations)
 
 
 def _at(
     place: str,
+    autoencoder: bool,
     lr: float,
     q: int,
     mu: float | None,
@@ -129,7 +188,7 @@ def _at(
 
     given = differences(check_positive(5e-3 if mu is None else mu, "mu"))  # wrong settings are told at once
     chosen = differences if mu is None else given
-    return InnerGradientSolver(place, chosen, _adam(lr), schedule_named(schedule, iterations), iterations)
+    return InFront(autoencoder, place, chosen, _adam(lr), schedule_named(schedule, iterations), iterations)
 
 
 def _adam(lr: float) -> OptimizerFactory:
