@@ -112,6 +112,8 @@ class Experiment:
         tables: Returns the tables of a size's results, complete or not.
         draw: Returns a PNG of the results.
         paper: Where the paper's figures stand.
+        data: What the images are called by default.
+        sizes: Settings that there are.
     """
 
     name: str
@@ -120,6 +122,8 @@ class Experiment:
     tables: Callable[[str, Results], Sequence[Table]]
     draw: Callable[[str, Results], bytes] | None = None
     paper: str = "Chen et al., DeepZero, ICLR 2024"
+    data: str = "CIFAR-10"
+    sizes: Sequence[str] = ("quick", "small", "paper")
 
 
 def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
@@ -127,17 +131,18 @@ def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     parser = argparse.ArgumentParser(description=experiment.about)
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--paper", action="store_true", help="the paper's full setting, for a GPU")
+    if "paper" in experiment.sizes:
+        size.add_argument("--paper", action="store_true", help="the paper's full setting, for a GPU")
     size.add_argument("--quick", action="store_true", help="the smallest setting, to see that it runs")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="stop after so long; run it again to go on")
     parser.add_argument("--folder", type=Path, help="where CIFAR-10 lies; by default as everywhere in zotoolkit")
-    parser.add_argument("--data-name", default="CIFAR-10", help='for the table, such as "CIFAR-10 (JPEG)"')
+    parser.add_argument("--data-name", default=experiment.data, help='for the table, such as "CIFAR-10 (JPEG)"')
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of results and unfinished runs")
     if experiment.draw is not None:
         parser.add_argument("--plot", type=Path, metavar="PNG", help="also draw what there is so far")
     given = parser.parse_args(arguments)
-    chosen = "paper" if given.paper else "quick" if given.quick else "small"
+    chosen = "paper" if getattr(given, "paper", False) else "quick" if given.quick else "small"
     deadline = None if given.time_limit is None else started + given.time_limit
     torch.set_num_threads(1)  # of a CPU; and the same bits on machines with more cores
     try:
