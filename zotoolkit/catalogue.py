@@ -60,8 +60,8 @@ _IMAGE_NETWORKS = (
 
 _DEFENSE_SOLVERS = {
     "DS-MSE": ("Untrained", "the denoiser as pre-trained: no query is spent on training"),
-    "FO-DS": ("first_order", "Adam by back-propagation through a white-box classifier; no zeroth-order solver"),
-    "FO-AE-DS": ("first_order", "the same with encoder and decoder; no zeroth-order solver"),
+    "FO-DS": ("fo_ds", "Adam by back-propagation through a white-box classifier; no zeroth-order solver"),
+    "FO-AE-DS": ("fo_ae_ds", "the same with encoder and decoder; no zeroth-order solver"),
     "ZO-DS": ("zo_ds", "Adam on queries at the denoiser's output, autograd below"),
     "ZO-AE-DS": ("zo_ae_ds", "Adam on queries at the latent, autograd below"),
 }

@@ -6,22 +6,25 @@ memory is halved for good. One bad query never costs another one its answer.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from zotoolkit.errors import InputMutated, InvalidBatch, InvalidValues, ZotoolkitError, brief
-from zotoolkit.inner import HasInner, InnerBatch
+from zotoolkit.errors import BudgetSpent, InputMutated, InvalidBatch, InvalidValues, ZotoolkitError, brief
+from zotoolkit.inner import HasInner, InnerAnswer, InnerBatch
 from zotoolkit.queries import CoordinateBatch, QueryBatch, SeededBatch
 from zotoolkit.status import Status, StepInfo
 
 if TYPE_CHECKING:
     from zotoolkit.objective import BlackBoxObjective
+
+_log = logging.getLogger("zotoolkit")
 
 
 class PartialFailure(Exception):
@@ -36,6 +39,21 @@ class PartialFailure(Exception):
         super().__init__(f"{len(errors)} of {len(values)} queries failed")
         self.values = values
         self.errors = errors
+
+
+class Answered(NamedTuple):
+    """What became of a batch.
+
+    Attributes:
+        values: `(q,)` losses, NaN where a query failed or was skipped.
+        info: The step's info.
+        spent: Whether there is no use in asking on: a budget of the objective's own ended, or a batch that goes whole
+            or not at all is more than the allowance.
+    """
+
+    values: Tensor
+    info: StepInfo
+    spent: bool
 
 
 @dataclass
@@ -57,26 +75,29 @@ class _Answer:
             self.costs[name] = self.costs.get(name, 0.0) + cost
 
 
-def answer(objective: BlackBoxObjective, batch: QueryBatch, allowance: int | None) -> tuple[Tensor, StepInfo]:
+def answer(objective: BlackBoxObjective, batch: QueryBatch, allowance: int | None) -> Answered:
     """Evaluate the batch's first `allowance` queries and skip the rest.
+
+    An objective whose own budget ends (it raises BudgetSpent, such as that of the images a classifier may be sent) has
+    the queries skipped that are left.
 
     Args:
         objective: Whose `evaluate` and fast paths answer.
         batch: What is asked.
         allowance: How many queries may be spent; None for all.
-
-    Returns:
-        `(q,)` values, NaN where a query failed or was skipped, and the step's info.
     """
     if isinstance(batch, InnerBatch):
         return _answer_inner(objective, batch, allowance)
     asked = batch if allowance is None or allowance >= len(batch) else batch[:allowance]
-    gathered = _Answer()
+    gathered, spent = _Answer(), False
     while gathered.position < len(asked):
         size = max(1, objective.queries_per_chunk(batch))
         chunk = asked[gathered.position : gathered.position + size]
         try:
             _answer_chunk(objective, chunk, gathered)
+        except BudgetSpent as error:
+            _log.warning("%s", error)
+            asked, spent = asked[: gathered.position], True
         except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or len(chunk) == 1:
                 raise
@@ -91,31 +112,63 @@ def answer(objective: BlackBoxObjective, batch: QueryBatch, allowance: int | Non
     if len(asked) < len(batch):
         values = torch.cat((values, values.new_full((len(batch) - len(asked),), float("nan"))))
     costs = dict.fromkeys(objective.costs(asked[:0]), 0.0) | gathered.costs
-    return values, StepInfo(status=status, errors=gathered.errors, queries=len(asked), costs=costs)
+    return Answered(values, StepInfo(status=status, errors=gathered.errors, queries=len(asked), costs=costs), spent)
 
 
-def _answer_inner(
-    objective: BlackBoxObjective, batch: InnerBatch, allowance: int | None
-) -> tuple[Tensor, StepInfo]:
-    """Answer a batch at an inner interface whole; skip it whole if the allowance does not cover it."""
+def _answer_inner(objective: BlackBoxObjective, batch: InnerBatch, allowance: int | None) -> Answered:
+    """Answer a batch at an inner interface whole; skip it whole if a budget does not cover it."""
     if not isinstance(objective, HasInner) or batch.place not in objective.inner_places:
         there = ", ".join(map(repr, objective.inner_places)) if isinstance(objective, HasInner) else "none"
         raise InvalidBatch(f"{objective!r} has no inner interface {batch.place!r}; it has {there}.")
-    status = torch.full((len(batch),), Status.SKIPPED, dtype=torch.uint8)
-    values = batch.scale.new_full((len(batch),), float("nan"))
-    none = dict.fromkeys(objective.costs(batch[:0]), 0.0)
-    if allowance is not None and allowance < len(batch):
-        return values, StepInfo(status=status, errors={}, queries=0, costs=none)
-    with untouched(batch.base, f"{type(objective).__name__}.evaluate_inner wrote into batch.base"):
-        loss, gradient, figures = objective.evaluate_inner(batch)
+    count, values = len(batch), batch.scale.new_full((len(batch),), float("nan"))
+    if count not in (0, needed := objective.inner_queries(batch.place, batch.differences)):
+        raise InvalidBatch(f"an InnerBatch is asked whole: these differences take {needed} queries, got {count}.")
+    costs = dict.fromkeys(objective.costs(batch[:0]), 0.0)
+
+    def told(status: Status, queries: int = 0, errors: dict[int, str] | None = None) -> StepInfo:
+        paid = costs | objective.costs(batch) if queries else costs
+        every = torch.full((count,), status, dtype=torch.uint8)
+        return StepInfo(status=every, errors=errors or {}, queries=queries, costs=paid)
+
+    if not count or (allowance is not None and allowance < count):
+        return Answered(values, told(Status.SKIPPED), bool(count))
+    try:
+        with untouched(batch.base, f"{type(objective).__name__}.evaluate_inner wrote into batch.base"):
+            loss, gradient, figures = _check_inner(objective.evaluate_inner(batch), objective, batch)
+    except BudgetSpent as error:
+        _log.warning("%s", error)
+        return Answered(values, told(Status.SKIPPED), True)
+    except ZotoolkitError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        failed = dict.fromkeys(range(count), f"{type(error).__name__}: {error}")
+        return Answered(values, told(Status.FAILED, count, failed), False)
+    finite = math.isfinite(loss) and bool(torch.isfinite(gradient).all())
+    info = told(Status.OK if finite else Status.NON_FINITE, count)
+    # A copy: an objective may answer the next batch in the same memory.
+    info["gradient"], info["figures"] = gradient.detach().to(batch.base, copy=True), dict(figures)
+    return Answered(values.fill_(loss), info, False)
+
+
+def _check_inner(answer: object, objective: BlackBoxObjective, batch: InnerBatch) -> InnerAnswer:
+    """Return the answer to an InnerBatch if it has the right form.
+
+    Raises:
+        InvalidValues: Otherwise.
+    """
+    name = f"{type(objective).__name__}.evaluate_inner"
+    if not isinstance(answer, tuple) or len(answer) != 3 or not isinstance(answer[2], dict):
+        raise InvalidValues(f"{name} must return an InnerAnswer(loss, gradient, figures), got {brief(answer)}.")
+    loss, gradient, figures = answer
+    if isinstance(loss, Tensor) and loss.numel() == 1:
+        loss = loss.item()
+    if isinstance(loss, bool) or not isinstance(loss, (int, float)):
+        raise InvalidValues(f"{name} must return the mean loss as a float, got {brief(loss)}.")
     if not isinstance(gradient, Tensor) or gradient.shape != batch.base.shape or not gradient.is_floating_point():
-        name = type(objective).__name__
-        raise InvalidValues(f"{name}.evaluate_inner must return a ({batch.dim},) gradient, got {brief(gradient)}.")
-    values.fill_(loss)
-    status.fill_(Status.OK if math.isfinite(loss) else Status.NON_FINITE)
-    info = StepInfo(status=status, errors={}, queries=len(batch), costs=none | objective.costs(batch))
-    info["gradient"], info["figures"] = gradient.detach(), figures
-    return values, info
+        raise InvalidValues(f"{name} must return a ({batch.dim},) gradient, got {brief(gradient)}.")
+    return InnerAnswer(float(loss), gradient, figures)
 
 
 def _answer_chunk(objective: BlackBoxObjective, chunk: QueryBatch, gathered: _Answer) -> None:

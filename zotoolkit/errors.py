@@ -100,6 +100,10 @@ class ScheduleWarning(UserWarning):
     """A budget pays for fewer iterations than the schedule that was asked for."""
 
 
+class MetricsWarning(UserWarning):
+    """Figures of merit could not be had when a run had ended; its result stands without them."""
+
+
 class RadiusWarning(UserWarning):
     """A radius was asked for that so few samples cannot certify, whatever the classifier answers."""
 

@@ -49,6 +49,10 @@ class InnerBatch(QueryBatch):
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.place, str):
+            raise InvalidBatch(f"place must be the name of an interface, got {brief(self.place)}.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise InvalidBatch(f"seed must be an integer >= 0, got {brief(self.seed)}.")
         if bool((self.scale != 0).any()):
             raise InvalidBatch(f"an InnerBatch moves no point: scale must be 0, got {brief(self.scale)}.")
 

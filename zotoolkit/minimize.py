@@ -30,8 +30,10 @@ from zotoolkit.errors import (
     CheckpointExists,
     CheckpointMismatch,
     InvalidSetting,
+    MetricsWarning,
     ObjectiveFailed,
     ResultsUnwritable,
+    ZotoolkitError,
     brief,
 )
 from zotoolkit.interrupt import InterruptGuard
@@ -88,6 +90,10 @@ def minimize(
         CheckpointError: If there is nothing to resume, it does not fit this run, or it would be overwritten.
         ResultsUnwritable: If the checkpoint cannot be written.
         KeyboardInterrupt: At Ctrl-C, after writing a checkpoint.
+        ZotoolkitError: If the objective's final metrics cannot be had; with a checkpoint, so that resume asks again.
+
+    Warns:
+        MetricsWarning: The same without a checkpoint: the result then stands without them.
 
     Examples:
         >>> import zotoolkit
@@ -257,7 +263,7 @@ class _Loop:
         self.save_or_warn()
         with self.guard.interruptible():
             exact = run.objective.noise_free(x[None])
-            metrics = {**run.objective.metrics(x), **run.objective.final_metrics(x)}
+            metrics = {**run.objective.metrics(x), **self.final_metrics(x)}
         if exact is not None:
             value = float(exact[0])
         elif run.best_x is not None and torch.equal(x, run.best_x):
@@ -282,6 +288,20 @@ class _Loop:
             reason=reason,
             metrics=metrics,
         )
+
+    def final_metrics(self, x: Tensor) -> dict[str, float]:
+        """Ask for what is measured once; where that fails the point found is not lost with it.
+
+        Raises:
+            ZotoolkitError: If it fails and there is a checkpoint, from which the run can be ended again.
+        """
+        try:
+            return self.run.objective.final_metrics(x)
+        except ZotoolkitError as error:
+            if self.folder is not None:
+                raise
+            warnings.warn(f"the final metrics could not be had: {error}", MetricsWarning, stacklevel=5)
+            return {}
 
     def header(self) -> dict[str, Any]:
         """Say which run this is; a checkpoint with another header is not resumed."""

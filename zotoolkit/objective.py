@@ -81,7 +81,8 @@ class BlackBoxObjective(ABC):
         """Return the `(q,)` floating-point losses at `(q, d)` points.
 
         Must not write into x. May raise: the rows that raise are found and marked FAILED, the others keep their answer;
-        `zotoolkit.PartialFailure` says at once which rows failed.
+        `zotoolkit.PartialFailure` says at once which rows failed, and `zotoolkit.errors.BudgetSpent` that a budget of
+        the objective's own does not cover them: these and what follows are SKIPPED, and `step` says `truncated`.
 
         Args:
             x: `(q, d)` points.
@@ -211,10 +212,10 @@ class BlackBoxObjective(ABC):
 
     def _answer(self, batch: QueryBatch) -> tuple[Tensor, bool, bool, StepInfo]:
         """What `step` does between checking and counting; wrappers put their own around it."""
-        values, info = dispatch.answer(self, batch, self._allowance)
+        values, info, spent = dispatch.answer(self, batch, self._allowance)
         if self._allowance is not None:
             self._allowance -= info["queries"]
-        return values, False, False, info
+        return values, False, spent, info
 
     @contextmanager
     def allowing(self, queries: int) -> Iterator[None]:

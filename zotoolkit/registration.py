@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any, Generic, TypeVar
 
+from zotoolkit.checks import check_count
 from zotoolkit.errors import (
     EntryPointFailed,
     InvalidId,
@@ -117,8 +118,9 @@ class Registry(Generic[T]):
             budget: Queries that it may spend where no other number is given.
 
         Raises:
-            InvalidId: If the id does not read so.
-            InvalidSetting: If the id is taken by something else, or the entry point is neither text nor callable.
+            InvalidId: If the id, or that of the solver, does not read so.
+            InvalidSetting: If the id is taken by something else, the entry point is neither text nor callable, or the
+                budget no integer of at least 1.
         """
         match = _ID.fullmatch(id) if isinstance(id, str) else None
         if match is None or match["version"] is None or not match["name"]:
@@ -130,6 +132,10 @@ class Registry(Generic[T]):
             raise InvalidSetting(
                 f"{id}: entry_point must be 'module:attribute' or a callable, got {brief(entry_point)}."
             )
+        if solver is not None and (not isinstance(solver, str) or not _ID.fullmatch(solver)):
+            raise InvalidId(f"{id}: solver must be the id of one, such as 'ZO/SGD-CGE-v0', got {brief(solver)}.")
+        if budget is not None:
+            check_count(budget, "budget")
         entry = EntrySpec(id, entry_point, copy.deepcopy(kwargs or {}), description, solver, budget)
         if id in self._specs and self._specs[id] != entry:
             raise InvalidSetting(f"{self._kind} {id!r} is registered already, as {self._specs[id].entry_point!r}.")

@@ -21,6 +21,8 @@ LOSSES = ("auto", "cross-entropy", "zero-one")
 # Trees answer many probabilities with exactly 0. Below one vote in a hundred nothing is known, and the logarithm of a
 # tiny floor would make one lost vote outweigh all others.
 _FLOOR = 1e-2
+# Of logits the largest loss: -inf is the logit of probability 0, and one infinite loss would outweigh a mini-batch.
+_LARGEST = 100.0
 
 
 def chosen_loss(loss: str, model: QueryModel) -> str:
@@ -40,17 +42,30 @@ def chosen_loss(loss: str, model: QueryModel) -> str:
 def image_losses(model: QueryModel, images: Tensor, labels: Tensor, loss: str) -> Tensor:
     """Ask a classifier and return the `(m,)` losses of `(m, ...)` images; NaN where a query failed.
 
+    Images that are not finite, as those of a denoiser that has diverged, are not asked about: their loss is NaN.
+
     Args:
         model: The classifier.
         images: As it takes them.
         labels: `(m,)` int64.
         loss: "cross-entropy" or "zero-one".
     """
+    finite = torch.isfinite(images).flatten(1).all(1)
+    if not bool(finite.all()):
+        losses = images.new_full((len(images),), torch.nan)
+        if bool(finite.any()):
+            losses[finite] = image_losses(model, images[finite], labels[finite], loss)
+        return losses
     if loss == "zero-one":
         told = model.predict(images)
         return torch.where(told < 0, torch.nan, (told != labels).to(images.dtype))
     scores = model.scores(images)
     if model.access == "logits":
-        return functional.cross_entropy(scores, labels, reduction="none").to(images.dtype)
-    chosen = scores.gather(1, labels[:, None])[:, 0]
-    return -torch.log(chosen.clamp(min=_FLOOR)).to(images.dtype)  # clamp keeps a NaN
+        entropies = functional.cross_entropy(scores, labels, reduction="none")
+        return entropies.clamp(max=_LARGEST).to(images.dtype)  # clamp keeps a NaN
+    return floored(scores.gather(1, labels[:, None])[:, 0]).to(images.dtype)
+
+
+def floored(probabilities: Tensor) -> Tensor:
+    """Return -log of probabilities kept above the floor; NaN stays NaN."""
+    return -torch.log(probabilities.clamp(min=_FLOOR))

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 from problems.defense.composite import Defense
 from zotoolkit.certification import Certification, certify
+from zotoolkit.certification.settings import SmoothingSettings
 from zotoolkit.checks import check_count, check_least
-from zotoolkit.query_models import DriftProbe, QueryModel
+from zotoolkit.query_models import QueryEstimate, QueryModel, estimate_queries
 from zotoolkit.query_models.budget import CERTIFICATION
 from zotoolkit.seeding import derive_seed, torch_generator
 
 if TYPE_CHECKING:
     from problems.defense.defend_classifier import DefendClassifier
+    from problems.defense.images import DefenseImages
 
 EVALUATION = "evaluation"
 _NOISE_DRAW, _CERTIFY_DRAW = 0xDEF8, 0xDEF9
@@ -32,7 +34,9 @@ class Measures:
         n: Noisy samples an image for its bound.
         alpha: Probability at most with which a certificate is wrong.
         radii: At which certified accuracy is reported, in units of pixels.
-        baselines: Whether the undefended classifier and the defense as it was before training are certified too.
+        baselines: Whether what the defense is to be held against is certified too: the classifier alone
+            ("undefended"), the defense as it was before training ("untrained"), and where there is an auto-encoder the
+            denoiser without it, as it was before training ("denoised").
         chunk: Images that are sent together.
 
     Raises:
@@ -50,12 +54,20 @@ class Measures:
     def __post_init__(self) -> None:
         for name in ("images", "n0", "n", "chunk"):
             check_count(getattr(self, name), name)
+        SmoothingSettings(1.0, self.n0, self.n, self.alpha)
         for radius in self.radii:
             check_least(radius, 0.0, "radius")
 
     def quick(self, objective: DefendClassifier, defense: nn.Module) -> dict[str, float]:
-        """Return the defense's accuracy on clean and on once noised test images; two images are sent for each."""
+        """Return the defense's accuracy on clean and on once noised test images; two images are sent for each.
+
+        NaN where the budget does not cover that besides certification.
+        """
         clean, labels = self._chosen(objective)
+        end = self.estimate(objective.images, autoencoder=objective.defense.decoder is not None)
+        budget = objective.model.budget
+        if budget is not None and budget.shortfall(end.by_purpose() | {EVALUATION: 2 * len(clean)}):
+            return {"clean_accuracy": float("nan"), "noisy_accuracy": float("nan")}
         drawn = torch.randn(clean.shape, generator=torch_generator(0, _NOISE_DRAW))
         with objective.model.spending(EVALUATION):
             return {
@@ -71,9 +83,14 @@ class Measures:
         """
         ways: dict[str, nn.Module | None] = {"certified": defense}
         if self.baselines:
-            ways |= {"undefended": None, "untrained": objective.defense}
-        with DriftProbe(objective.model):
-            found = {name: self.certification(objective, way) for name, way in ways.items()}
+            untrained = objective.defended(objective.start())
+            ways |= {"undefended": None, "untrained": untrained}
+            if untrained.decoder is not None:
+                ways["denoised"] = untrained.front.denoiser
+        # Of the first training query, where there was one: what was trained for another classifier is told too.
+        objective.probe.record()
+        found = {name: self.certification(objective, way) for name, way in ways.items()}
+        objective.probe.check()
         figures = {
             f"{name}_{radius:g}": float(share)
             for name, certification in found.items()
@@ -112,9 +129,11 @@ class Measures:
                 radii=self.radii,
             )
 
-    def queries(self) -> int:
-        """Return how many images one certification sends at most."""
-        return self.images * (self.n0 + self.n)
+    def estimate(self, images: DefenseImages, *, autoencoder: bool) -> QueryEstimate:
+        """Return how many images certification and the drift probe send at most, baselines included."""
+        ways = (3 + autoencoder) if self.baselines else 1
+        certified = min(self.images, len(images.test))
+        return estimate_queries(certified_images=ways * certified, n0=self.n0, n=self.n, drift_probes=1)
 
     def _chosen(self, objective: DefendClassifier) -> tuple[Tensor, Tensor]:
         images = objective.images

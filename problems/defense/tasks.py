@@ -238,8 +238,8 @@ def _budget(image_budget: int | None, needs: QueryEstimate) -> QueryBudget | Non
         return None
     if check_count(image_budget, "image_budget") <= needs.total:
         raise InvalidSetting(
-            f"image_budget must be more than what certification alone may send, {needs}, got {image_budget:,}; raise it, "
-            "or certify fewer images (certified_images), with fewer samples (n) or without baselines."
+            f"image_budget must be more than what certification alone may send, {needs}, got {image_budget:,}; raise "
+            "it, or certify fewer images (certified_images), with fewer samples (n) or without baselines."
         )
     return QueryBudget(image_budget, reserved={CERTIFICATION: needs.certification, DRIFT: needs.drift})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Union
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from zotoolkit.checks import check_count
-from zotoolkit.errors import AskTellOrder, InvalidSetting, brief
+from zotoolkit.errors import AskTellOrder, InvalidSetting, ScheduleWarning, brief
 from zotoolkit.estimators import CGE, RGE
 from zotoolkit.estimators.base import Estimate, Estimator
 from zotoolkit.inner import HasInner, InnerBatch
@@ -55,13 +56,18 @@ class AtInterface(Estimator):
     @override
     def gradient(self, batch: QueryBatch, values: Tensor, usable: Tensor) -> Estimate:
         told, self.gradient_told = self.gradient_told, None
-        if told is None:  # no answer came: a budget ended, or the black box was down
+        if told is None or not bool(usable.all()):  # a budget ended, the black box was down, or answered NaN
             return Estimate(batch.base.new_zeros(batch.dim), float("nan"), len(batch))
         return Estimate(told, float(values[0]), 0)
 
     @override
     def margin(self, context: int) -> float:
         return 0.0
+
+    def count(self, source: HasInner) -> int:
+        """Return how many queries one gradient takes, whatever mu fits."""
+        differences = self._differences(1.0) if callable(self._differences) else self._differences
+        return source.inner_queries(self.place, differences)
 
     def _fitted(self, source: HasInner) -> Differences | None:
         if not callable(self._differences):
@@ -85,6 +91,9 @@ class InnerGradientSolver(GradientSolver):
 
     Raises:
         InvalidSetting: If an argument cannot be used.
+
+    Warns:
+        ScheduleWarning: If the budget of a run pays for fewer iterations.
     """
 
     def __init__(
@@ -100,6 +109,7 @@ class InnerGradientSolver(GradientSolver):
         self._interface = AtInterface(place, differences)
         super().__init__(self._interface, optimizer, scheduler)
         self.first_order = differences is None
+        self._mu: float | None = None  # as of the last tell: what is found while asking is found again
         self._iterations = None if iterations is None else check_count(iterations, "iterations")
 
     @override
@@ -107,18 +117,44 @@ class InnerGradientSolver(GradientSolver):
         """Take the objective whose interface is used.
 
         Raises:
-            InvalidSetting: If it has no such interface, or a wrapper changes its space.
+            InvalidSetting: If it has no such interface, the differences do not fit there, or a wrapper changes losses
+                or coordinates.
         """
         super().attach(objective)
         inner = objective.unwrapped
-        if not isinstance(inner, HasInner) or self._interface.place not in inner.inner_places:
+        place = self._interface.place
+        if not isinstance(inner, HasInner) or place not in inner.inner_places:
             there = ", ".join(map(repr, inner.inner_places)) if isinstance(inner, HasInner) else "none"
-            raise InvalidSetting(
-                f"this solver queries at the interface {self._interface.place!r}, and of these {inner!r} has {there}."
-            )
-        if inner.space != objective.space:
-            raise InvalidSetting("a wrapper changes the space of the objective, and its inner gradient would not fit.")
+            raise InvalidSetting(f"this solver works at the interface {place!r}, and of these {inner!r} has {there}.")
+        layer: Any = objective
+        while layer is not inner:
+            if not getattr(layer, "passes_inner", True) or layer.space != inner.space:
+                raise InvalidSetting(
+                    f"{type(layer).__name__} changes losses or coordinates, and the gradient at the interface "
+                    f"{place!r} would not be theirs; leave the wrapper out."
+                )
+            layer = layer.objective
+        self._interface.count(inner)  # settings that do not fit the interface are told before anything is asked
         self._interface.source = inner
+
+    @override
+    def plan(self, budget: int) -> None:
+        """Compare the budget with the iterations.
+
+        Warns:
+            ScheduleWarning: If it pays for fewer.
+        """
+        source = self._interface.source
+        if self._iterations is None or source is None:
+            return
+        each = self._interface.count(source)
+        if budget < self._iterations * each:
+            warnings.warn(
+                f"{budget:,} queries pay for {budget // each:,} of {self._iterations:,} iterations of {each:,} "
+                "queries, so the schedule does not reach its end; raise the budget, or lower iterations.",
+                ScheduleWarning,
+                stacklevel=4,
+            )
 
     @override
     def tell(self, batch: QueryBatch, values: Tensor, info: StepInfo | None = None) -> dict[str, float]:
@@ -126,28 +162,29 @@ class InnerGradientSolver(GradientSolver):
         self._interface.gradient_told = None if info is None else info.get("gradient")
         if answered and self._interface.gradient_told is None:
             raise InvalidSetting(
-                "the answer holds no gradient: tell needs the step's info, and a wrapper that answers in the "
-                f"objective's place, such as Cache or Retry, cannot stand between; got {brief(info)}."
+                "the answer holds no gradient: tell needs the step's info as it came; a wrapper that makes an info of "
+                f"its own must hand on 'gradient'; got {brief(info)}."
             )
         figures = super().tell(batch, values, info)
         return figures | ({} if info is None else info.get("figures", {}))
 
     @override
     def _start(self) -> None:
-        self._interface.mu = None
+        self._interface.mu = self._mu = None
         super()._start()
 
     @override
     def _tell(self, batch: QueryBatch, values: Tensor, usable: Tensor) -> dict[str, float]:
         figures = super()._tell(batch, values, usable)
+        self._mu = self._interface.mu
         self.finished = self._iterations is not None and self.iteration + 1 >= self._iterations
         return figures
 
     @override
     def _state(self) -> dict[str, Any]:
-        return super()._state() | {"mu": self._interface.mu}
+        return super()._state() | {"mu": self._mu}
 
     @override
     def _load(self, state: dict[str, Any]) -> None:
         super()._load(state)
-        self._interface.mu = state["mu"]
+        self._interface.mu = self._mu = state["mu"]

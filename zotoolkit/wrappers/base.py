@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
-from zotoolkit.errors import CheckpointMismatch, InvalidSetting, brief
+from zotoolkit.errors import CheckpointMismatch, InvalidBatch, InvalidSetting, brief
+from zotoolkit.inner import InnerBatch
 from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.queries import CoordinateBatch, QueryBatch, SeededBatch
 from zotoolkit.status import StepInfo
@@ -24,9 +25,15 @@ class Wrapper(BlackBoxObjective):
     Args:
         objective: What to wrap.
 
+    Attributes:
+        passes_inner: Whether a `zotoolkit.inner.InnerBatch` may pass: False where the gradient that comes back with it
+            would not be that of the wrapped losses.
+
     Raises:
         InvalidSetting: If it is no BlackBoxObjective.
     """
+
+    passes_inner: bool = True
 
     def __init__(self, objective: BlackBoxObjective) -> None:
         if not isinstance(objective, BlackBoxObjective):
@@ -55,6 +62,18 @@ class Wrapper(BlackBoxObjective):
     @override
     def _answer(self, batch: QueryBatch) -> tuple[Tensor, bool, bool, StepInfo]:
         return self.objective.step(batch)
+
+    def _refuse_inner(self, batch: QueryBatch) -> None:
+        """Refuse queries at an inner interface where they cannot pass.
+
+        Raises:
+            InvalidBatch: If the batch is one.
+        """
+        if isinstance(batch, InnerBatch):
+            raise InvalidBatch(
+                f"{type(self).__name__} changes losses or coordinates, and the gradient that an InnerBatch is answered "
+                "with would not be theirs; leave the wrapper out."
+            )
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing_extensions import override
 from zotoolkit.checks import check_count
 from zotoolkit.errors import InvalidSetting, brief
 from zotoolkit.fingerprints import query_fingerprints
+from zotoolkit.inner import InnerBatch
 from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.queries import QueryBatch
 from zotoolkit.status import Status, StepInfo
@@ -83,6 +84,8 @@ class Cache(Wrapper):
 
     @override
     def _answer(self, batch: QueryBatch) -> tuple[Tensor, bool, bool, StepInfo]:
+        if isinstance(batch, InnerBatch):  # its queries are not told apart by points, and no context asks them twice
+            return super()._answer(batch)
         context = -1 if self.ignore_context else batch.context
         keys: list[_Key] = [(context, a, b) for a, b in query_fingerprints(batch).tolist()]
         first: dict[_Key, int] = {}

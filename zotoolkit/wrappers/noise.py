@@ -58,6 +58,8 @@ class Noise(Wrapper):
         [1.0, 1.0]
     """
 
+    passes_inner = False
+
     def __init__(
         self, objective: BlackBoxObjective, std: float, *, relative: float = 0.0, shared: bool = False
     ) -> None:
@@ -77,6 +79,7 @@ class Noise(Wrapper):
 
     @override
     def _answer(self, batch: QueryBatch) -> tuple[Tensor, bool, bool, StepInfo]:
+        self._refuse_inner(batch)
         values, terminated, truncated, info = super()._answer(batch)
         if not len(batch):
             return values, terminated, truncated, info

@@ -44,6 +44,8 @@ class RescaleSpace(Wrapper):
         ([0.0, 0.0], [0.5, 100.0])
     """
 
+    passes_inner = False
+
     def __init__(self, objective: BlackBoxObjective, low: float = -1.0, high: float = 1.0) -> None:
         super().__init__(objective)
         for name, bound in (("low", low), ("high", high)):
@@ -86,6 +88,7 @@ class RescaleSpace(Wrapper):
 
     @override
     def _answer(self, batch: QueryBatch) -> tuple[Tensor, bool, bool, StepInfo]:
+        self._refuse_inner(batch)
         inner = self._translate(batch)
         if inner is not None:
             return super()._answer(inner)
@@ -125,6 +128,10 @@ class RescaleSpace(Wrapper):
     @override
     def metrics(self, x: Tensor) -> dict[str, float]:
         return super().metrics(self.inward(x))
+
+    @override
+    def final_metrics(self, x: Tensor) -> dict[str, float]:
+        return super().final_metrics(self.inward(x))
 
     def _translate(self, batch: QueryBatch) -> QueryBatch | None:
         """Return the batch in the wrapped objective's coordinates; None if it must be written out in parts."""

@@ -48,4 +48,9 @@ def splice(
     for name, cost in part_info["costs"].items():
         costs[name] = costs.get(name, 0.0) + cost
     queries = info["queries"] + part_info["queries"]
-    return out, StepInfo(status=status, errors=dict(sorted(errors.items())), queries=queries, costs=costs)
+    spliced = StepInfo(status=status, errors=dict(sorted(errors.items())), queries=queries, costs=costs)
+    # An InnerBatch is answered whole: what came back with its last answer is what holds.
+    told = part_info if "gradient" in part_info else info
+    if "gradient" in told:
+        spliced["gradient"], spliced["figures"] = told["gradient"], told.get("figures", {})
+    return out, spliced
