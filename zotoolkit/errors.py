@@ -80,6 +80,10 @@ class UndecidedAlpha(ZotoolkitError, ValueError):
     """An alpha at which images that were stopped early might have been certified, so their outcome is not known."""
 
 
+class InvalidState(ZotoolkitError, ValueError):
+    """States or parameters that a simulator cannot advance, or an answer of another form than its input."""
+
+
 class DriftDetected(ZotoolkitError, RuntimeError):
     """A classifier answers its probe inputs otherwise than before, so what was measured in between is void."""
 
@@ -106,6 +110,10 @@ class MetricsWarning(UserWarning):
 
 class RadiusWarning(UserWarning):
     """A radius was asked for that so few samples cannot certify, whatever the classifier answers."""
+
+
+class CFLWarning(UserWarning):
+    """An explicit step carries a signal further than its scheme is stable for."""
 
 
 class AskTellOrder(ZotoolkitError, RuntimeError):
