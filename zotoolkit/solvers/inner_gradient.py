@@ -128,7 +128,7 @@ class InnerGradientSolver(GradientSolver):
             raise InvalidSetting(f"this solver works at the interface {place!r}, and of these {inner!r} has {there}.")
         layer: Any = objective
         while layer is not inner:
-            if not getattr(layer, "passes_inner", True) or layer.space != inner.space:
+            if not getattr(layer, "passes_inner", True) or layer.space != layer.objective.space:
                 raise InvalidSetting(
                     f"{type(layer).__name__} changes losses or coordinates, and the gradient at the interface "
                     f"{place!r} would not be theirs; leave the wrapper out."
