@@ -23,7 +23,7 @@ from problems.dnn.minibatches import MiniBatches
 from zotoolkit.certification.bounds import warn_of_radii
 from zotoolkit.checks import check_choice, check_count, check_device, check_least, check_positive
 from zotoolkit.engines import ReplayEngine
-from zotoolkit.engines.base import Arithmetic, seeded_randomness
+from zotoolkit.engines.base import ARITHMETICS, Arithmetic, seeded_randomness
 from zotoolkit.engines.layout import ParameterLayout
 from zotoolkit.errors import CheckpointMismatch, InvalidSetting, brief
 from zotoolkit.inner import InnerAnswer, InnerBatch
@@ -124,7 +124,7 @@ class DefendClassifier(BlackBoxObjective):
         self.probe = DriftProbe(self.model)
         self._labels = check_choice(labels, ("own", "true"), "labels")
         self._mse_weight = check_least(mse_weight, 0.0, "mse_weight")
-        self._arithmetic: Arithmetic = arithmetic
+        self._arithmetic: Arithmetic = check_choice(arithmetic, ARITHMETICS, "arithmetic")
         self._build = build
         device = check_device(device)
         self._defense = self._built(0, device)
