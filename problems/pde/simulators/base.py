@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import final
@@ -112,10 +113,13 @@ class Simulator(ABC):
                 f"{self._name} has no gradient and its input requires one; pass state.detach(), or put the simulator "
                 "into a zotoolkit.nn.BlackBoxFunction, which estimates a gradient from queries."
             )
-        finite = torch.isfinite(state.detach().flatten(1)).all(1) & torch.isfinite(params.detach()).all(1)
-        if bool(finite.all()):
+        # A sum of finite numbers is seldom more than its dtype holds; then the rows below are looked at all the same.
+        if math.isfinite(state.detach().sum() + params.detach().sum()):
             return self._advance_in_chunks(state, params)
+        finite = torch.isfinite(state.detach().flatten(1)).all(1) & torch.isfinite(params.detach()).all(1)
         rows = finite.nonzero().flatten()
+        if len(rows) == len(state):
+            return self._advance_in_chunks(state, params)
         advanced = self._advance_in_chunks(state[rows], params[rows])
         return torch.full_like(state, torch.nan).index_copy(0, rows, advanced)
 
