@@ -39,8 +39,8 @@ def run(options: Options) -> Report:
     certification = certify(network, x, y, sigma=SIGMA, n=n, chunk=512)
     settings = AttackSettings(steps=5, draws=20, iterations=1, evaluations=5) if options.quick else AttackSettings()
     report = attack(network, certification, x, settings=settings)
-    control = attack(network, certification, x, attacks=("pgd",), settings=_beyond(settings))
-    return Report(_rows(report, control, certification), _settings(certification, settings, report, control))
+    control = attack(network, certification, x, attacks=("pgd",), settings=beyond(settings))
+    return Report(attack_rows(report, control, certification), _settings(certification, settings, report, control))
 
 
 def trained(inputs: Tensor, targets: Tensor, quick: bool = False) -> nn.Module:
@@ -63,11 +63,12 @@ def trained(inputs: Tensor, targets: Tensor, quick: bool = False) -> nn.Module:
     return network.eval()
 
 
-def _beyond(settings: AttackSettings) -> AttackSettings:
+def beyond(settings: AttackSettings) -> AttackSettings:
+    """Return the settings of the control, which may leave the ball."""
     return AttackSettings(BEYOND, settings.steps, settings.draws, settings.iterations, settings.evaluations)
 
 
-def _rows(report: AttackReport, control: AttackReport, certification: Certification) -> list[Row]:
+def attack_rows(report: AttackReport, control: AttackReport, certification: Certification) -> list[Row]:
     """Return the counts: a goal of one half of an image, since a ratio of nothing to nothing is no number."""
     rows = []
     for name in ("pgd", "hop-skip-jump"):

@@ -20,13 +20,11 @@ import zotoolkit
 from problems.defense import DefendClassifier, Defense, Front, Measures, defend_digits, recipes
 from problems.defense.networks import DnCNN
 from problems.defense.pretraining import pretrain_denoiser
-from zotoolkit.callbacks import Callback
 from zotoolkit.certification import Certification, ImageCounts, SmoothingSettings, certify
 from zotoolkit.certification.counts import Tally
 from zotoolkit.checkpoint import has_checkpoint, load_state, save_state
 from zotoolkit.engines.base import seeded_randomness
 from zotoolkit.query_models.budget import CERTIFICATION, TRAINING
-from zotoolkit.run import Run
 from zotoolkit.seeding import derive_seed
 from zotoolkit.solvers.recipes import deep_zero
 
@@ -97,6 +95,7 @@ class Cell(Task):
         recipe = _RECIPES.get(self.way.solver or "")
         settings = {} if recipe is None else {**_defaults(recipe), **self.way.settings}
         problem = {**_defaults(defend_digits), **self.way.problem, "certified_images": self.images, "n": self.n}
+        way["way"] = way.pop("name")
         return own | way | {"settings": settings, "problem": {**problem, "baselines": False}}
 
     @override
@@ -145,13 +144,13 @@ class Cell(Task):
         if self.trained_by:
             state, _ = load_state(home.parent / self.trained_by / "trained")
             return objective.defended(state["x"].to(x0)), {"queries": 0}
-        clock = ProcessorTime()
+        clock, solver = ProcessorTime(), zotoolkit.make_solver(self.way.solver, **self.way.settings)
         result = zotoolkit.minimize(
             objective,
-            zotoolkit.make_solver(self.way.solver, **self.way.settings),
+            solver,
             budget=_UNLIMITED,  # all these solvers end by themselves
             seed=self.seed,
-            callbacks=[clock, _Sent(objective), Deadline(options)],
+            callbacks=[clock, Deadline(options)],
             progress=False,
             checkpoint=home,
             resume=has_checkpoint(home),
@@ -161,6 +160,7 @@ class Cell(Task):
             "queries": result.queries,
             "iterations": result.iterations,
             "reason": result.reason.name,
+            "first_order": getattr(solver, "first_order", False),
             "cpu_seconds": clock.seconds,
             "wall_seconds": result.seconds,
             "true_loss": result.value,
@@ -200,25 +200,6 @@ class _AccuracyOnly(Measures):
     @override
     def final(self, objective: DefendClassifier, defense: Defense) -> dict[str, float]:
         return {}
-
-
-class _Sent(Callback):
-    """Keeps what was sent before a resume among the images of the model's ledger."""
-
-    def __init__(self, objective: DefendClassifier) -> None:
-        self._model = objective.model
-
-    @override
-    def on_iteration(self, run: Run) -> None:
-        pass
-
-    @override
-    def state_dict(self) -> dict[str, Any]:
-        return self._model.state_dict()
-
-    @override
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._model.load_state_dict(state)
 
 
 def kept_counts(certification: Certification) -> dict[str, Any]:

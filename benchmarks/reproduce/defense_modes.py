@@ -72,6 +72,7 @@ CNN_WAYS = (
     DEEP_ZERO,
     DEEP_ZERO_RANDOM,
 )
+LINES = (UNDEFENDED, DS_MSE, AE_MSE, AE_RGE, FO_AE)
 # As tables print them: what asks nothing, what asks, what needs more than answers.
 _ORDER = (
     UNDEFENDED,
@@ -134,17 +135,24 @@ SIZES = {
         seeds=(0,),
         trees=(FOREST,),
         tree_ways=(UNDEFENDED, AE_RGE),
-        networks=(DS_MSE, AE_RGE, FO_DS, DEEP_ZERO_RANDOM),
+        networks=(DS_RGE, FO_DS, DEEP_ZERO_RANDOM),
         sigmas=(0.5,),
         images=20,
         n=100,
         many=200,
-        many_ways=(AE_RGE,),
+        many_ways=(DS_RGE,),
         rates={DEEP_ZERO_RANDOM.short: (0.01, 0.03)},
         steps={_DEEP: 2},
         tuning={_DEEP: 1},
         solver={"iterations": 2},
-        problem={"depth": 2, "width": 2, "latent": 2, "autoencoder_width": 2, "batch_size": 8},
+        problem={
+            "depth": 2,
+            "width": 2,
+            "latent": 2,
+            "autoencoder_width": 2,
+            "initial": "random",
+            "batch_size": 8,
+        },
     ),
     "small": Size(
         seeds=(0, 1, 2),
@@ -170,26 +178,33 @@ RADII = {0.5: (0.0, 0.25, 0.5, 0.75), 0.25: (0.0, 0.25, 0.5)}
 
 
 def plan(size: str, results: Results) -> list[Task]:
-    """The trees, the CNN at the first sigma, what has more samples, the CNN at other sigmas seed by seed."""
+    """The trees; the CNN: first the lines that matter most, then the first seed of all, more samples, other seeds."""
     setting = SIZES[size]
-    tasks: list[Task] = []
+    tasks: list[Cell] = []
     for classifier in setting.trees:
         for way in setting.tree_ways:
             tasks.extend(_cells(setting, classifier, way, SIGMA))
     first, *others = setting.sigmas
-    for way in setting.networks:
-        tuning = _tuning(setting, way)
-        tasks.extend(tuning)
-        if any(task.name not in results for task in tuning):
-            return tasks
-        tasks.extend(_cells(setting, CNN, _rated(setting, way, results), first))
+    tuning = [task for way in setting.networks for task in _tuning(setting, way)]
+    tasks.extend(tuning)
+    if any(task.name not in results for task in tuning):
+        return _once(tasks)
+    cells = {
+        (way.short, sigma): _cells(setting, CNN, _rated(setting, way, results), sigma)
+        for way in setting.networks
+        for sigma in setting.sigmas
+        if sigma == first or way is not AE_LABEL
+    }
+    tasks.extend(cell for way in setting.networks if way in LINES for cell in cells[way.short, first])
+    tasks.extend(block[0] for (_, sigma), block in cells.items() if sigma == first)
+    tasks.extend(block[0] for (_, sigma), block in cells.items() if sigma in others)
     tasks.extend(_many(setting, way, results) for way in setting.many_ways)
-    for sigma in others:
-        for seed in setting.seeds:
-            for way in setting.networks:
-                cells = _cells(setting, CNN, _rated(setting, way, results), sigma) if way is not AE_LABEL else []
-                tasks.extend(cell for cell in cells if cell.seed == seed)
-    return tasks
+    tasks.extend(cell for block in cells.values() for cell in block)
+    return _once(tasks)
+
+
+def _once(tasks: Sequence[Task]) -> list[Task]:
+    return list({task.name: task for task in tasks}.values())
 
 
 def _cells(setting: Size, classifier: str, way: Way, sigma: float) -> list[Cell]:
@@ -198,12 +213,13 @@ def _cells(setting: Size, classifier: str, way: Way, sigma: float) -> list[Cell]
     given = replace(way, settings=settings, problem={**setting.problem, **way.problem})
     seeds = setting.seeds[:1] if way.undefended else setting.seeds
     return [
-        Cell(_name(classifier, way, sigma, seed), classifier, given, sigma, seed, setting.n, setting.images)
+        Cell(run_name(classifier, way, sigma, seed), classifier, given, sigma, seed, setting.n, setting.images)
         for seed in seeds
     ]
 
 
-def _name(classifier: str, way: Way, sigma: float, seed: int) -> str:
+def run_name(classifier: str, way: Way, sigma: float, seed: int) -> str:
+    """Return the name of a way's run of one seed."""
     return f"{classifier}-sigma{sigma:g}-{way.short}" + ("" if way.undefended else f"-seed{seed}")
 
 
@@ -256,7 +272,7 @@ def tables(size: str, results: Results) -> list[Table]:
         found.append(_table(setting, CNN, sigma, setting.networks, results))
     many = []
     for way in _ordered(setting.many_ways):
-        name = _name(CNN, way, SIGMA, setting.seeds[0])
+        name = run_name(CNN, way, SIGMA, setting.seeds[0])
         if f"{name}-n{setting.many}" in results and name in results:
             spent = {key: results[name][key] for key in ("queries", "training_images", "cpu_seconds")}
             many.append((way.name, [{**results[f"{name}-n{setting.many}"], **spent}]))
@@ -288,7 +304,7 @@ def _table(setting: Size, classifier: str, sigma: float, ways: Sequence[Way], re
     rows = []
     for way in _ordered(ways):
         seeds = setting.seeds[:1] if way.undefended else setting.seeds
-        names = (_name(classifier, way, sigma, seed) for seed in seeds)
+        names = (run_name(classifier, way, sigma, seed) for seed in seeds)
         runs = [results[name] for name in names if name in results]
         if runs:
             rows.append(_row(way.name, runs, sigma))
@@ -329,7 +345,7 @@ def _radius(certified: Sequence[Certification]) -> str:
 def curves(size: str, results: Results, classifier: str, ways: Sequence[Way]) -> dict[str, Certification]:
     """Return the first seed's certificates at sigma = 0.5, by way."""
     setting = SIZES[size]
-    names = {way.name: _name(classifier, way, SIGMA, setting.seeds[0]) for way in _ordered(ways)}
+    names = {way.name: run_name(classifier, way, SIGMA, setting.seeds[0]) for way in _ordered(ways)}
     return {label: certification_of(results[name]) for label, name in names.items() if name in results}
 
 

@@ -17,6 +17,7 @@ NAMES = (
     "cge-resnet20",
     "certificates-attacked",
     "certify",
+    "defense-attacked",
     "defense-parameters",
     "http-black-box",
     "query-memory",
