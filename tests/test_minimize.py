@@ -19,12 +19,14 @@ import zotoolkit
 from zotoolkit import CGE, BlackBoxObjective, Callback, GradientSolver, Reason, Result, Run, minimize
 from zotoolkit.checkpoint import FILE_NAME, has_checkpoint, load_state
 from zotoolkit.errors import (
+    BudgetSpent,
     CheckpointExists,
     CheckpointMismatch,
     CheckpointMissing,
     InvalidSetting,
     InvalidStart,
     InvalidValues,
+    MetricsWarning,
     ObjectiveFailed,
     ResultsUnwritable,
 )
@@ -390,3 +392,54 @@ def test_progress_shows_queries_and_loss(capsys: pytest.CaptureFixture[str]) -> 
     assert "ZO/Adam-RGE-v0" in shown
     assert "queries/s" in shown
     assert "loss" in shown
+
+
+# Figures of merit at the end ------------------------------------------------------------------------------------------
+
+
+class Measured(NoisyParabola):
+    """Tells what is measured once, or cannot."""
+
+    lost = False
+    asked_finally = 0
+
+    def metrics(self, x: Tensor) -> dict[str, float]:
+        return {"norm": float(x.norm())}
+
+    def final_metrics(self, x: Tensor) -> dict[str, float]:
+        self.asked_finally += 1
+        if self.lost:
+            raise BudgetSpent("nothing is left to measure with")
+        return {"largest": float(x.max())}
+
+
+def test_final_metrics_are_asked_for_once_and_under_wrappers() -> None:
+    objective = Measured()
+    result = run(zotoolkit.wrappers.BudgetLimit(objective, 1_000), solver(), budget=50)
+    assert result.metrics == {"norm": float(result.x.norm()), "largest": float(result.x.max())}
+    assert objective.asked_finally == 1
+    assert NoisyParabola().final_metrics(result.x) == {}
+
+
+def test_final_metrics_of_a_rescaled_space_are_those_of_the_point_inside() -> None:
+    class Boxed(Measured):
+        def __init__(self) -> None:
+            super().__init__()
+            self.space = zotoolkit.make_space(7, 0.0, 10.0, dtype="float64")
+
+    outer = zotoolkit.wrappers.RescaleSpace(Boxed())
+    assert outer.final_metrics(torch.zeros(7, dtype=torch.float64)) == {"largest": 5.0}
+
+
+def test_what_was_found_is_not_lost_with_its_final_metrics(tmp_path: Path) -> None:
+    objective = Measured()
+    whole = run(objective, solver(), budget=50)
+    objective.lost = True
+    with pytest.warns(MetricsWarning, match="nothing is left to measure with"):
+        result = run(objective, solver(), budget=50)
+    assert torch.equal(result.x, whole.x)
+    assert set(result.metrics) == {"norm"}
+    with pytest.raises(BudgetSpent):
+        run(objective, solver(), budget=50, checkpoint=tmp_path)
+    objective.lost = False
+    assert run(objective, solver(), budget=50, checkpoint=tmp_path, resume=True).metrics == whole.metrics

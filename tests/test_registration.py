@@ -52,6 +52,36 @@ def test_what_is_made_knows_how(registry: Registry[Any]) -> None:
     assert repr(made) == "<Bowl Toys/Bowl-v2: d=5, float32, cpu>"
 
 
+def test_a_problem_may_name_its_solver_and_budget(registry: Registry[Any]) -> None:
+    registry.register("Toys/Ready-v0", Bowl, solver="ZO/SGD-CGE-v0", budget=300)
+    spec = registry.make("Toys/Ready-v0", dim=3).spec
+    assert (spec.solver, spec.budget, spec.kwargs) == ("ZO/SGD-CGE-v0", 300, {"dim": 3})
+    assert (registry.spec("Toys/Bowl").solver, registry.spec("Toys/Bowl").budget) == (None, None)
+    registry.register("Toys/Ready-v0", Bowl, solver="ZO/SGD-CGE-v0", budget=300)
+    with pytest.raises(InvalidSetting, match="registered already"):
+        registry.register("Toys/Ready-v0", Bowl, solver="ZO/SPSA-v0", budget=300)
+
+
+@pytest.mark.parametrize("solver", ["SGD", "", 3, Bowl])
+def test_a_solver_that_is_no_id(registry: Registry[Any], solver: Any) -> None:
+    with pytest.raises(InvalidId, match="solver must be the id of one"):
+        registry.register("Toys/Ready-v0", Bowl, solver=solver)
+
+
+@pytest.mark.parametrize("budget", [0, -1, 1.5, "300", True])
+def test_a_budget_that_is_none(registry: Registry[Any], budget: Any) -> None:
+    with pytest.raises(InvalidSetting, match="budget must be an integer of at least 1"):
+        registry.register("Toys/Ready-v0", Bowl, budget=budget)
+
+
+def test_what_comes_along_names_solvers_that_there_are() -> None:
+    own = [spec for spec in zotoolkit.problem_registry.objectives.specs() if spec.solver is not None]
+    assert {spec.id for spec in own} >= {"Defense/Digits-v0", "Defense/CIFAR10-v0"}
+    for spec in own:
+        assert spec.budget is not None
+        zotoolkit.solver_spec(str(spec.solver))
+
+
 def test_without_a_version_the_newest(registry: Registry[Any]) -> None:
     assert registry.spec("Toys/Bowl").id == "Toys/Bowl-v2"
     assert registry.spec("Toys/Deep-Bowl").id == "Toys/Deep-Bowl-v10"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import zotoolkit
+from problems.defense.pretraining import pretrain_autoencoder
 from tests.compare import toy_problems
 from tests.compare.tables import write_comparison
 from zotoolkit.cli import main
@@ -156,7 +158,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path, complaint:
         (["--budget", "many"], "must be a whole number, such as 5000 or 5e3, got 'many'"),
         (["--budget", "1.5"], "must be a whole number"),
         (["--budget", "inf"], "must be a whole number"),
-        ([], "the following arguments are required: --budget; see `zotoolkit run --help`"),
+        ([], "Toy/Quadratic-v0 has no budget of its own: give --budget"),
         (["--budget", "9", "--seed", "-1"], "seed must be an integer in"),
         (["--budget", "9", "--set", "dmi=3"], "has no setting 'dmi'"),
         (["--budget", "9", "--set", "solver.lrr=3"], "Did you mean 'lr'?"),
@@ -172,6 +174,42 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path, complaint:
 )
 def test_bad_usage_of_run(changed: list[str], said: str, tmp_path: Path, complaint: Complaint) -> None:
     assert said in complaint(*RUN, "--out", str(tmp_path / "out"), *changed)
+
+
+def test_a_problem_with_a_solver_of_its_own_needs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ready = ["run", "Toy/Ready-v0", "--import", TOYS, "--no-progress", "--set", "solver.lr=0.05"]
+    assert main([*ready, "--out", str(tmp_path / "own")]) == 0
+    assert capsys.readouterr().out.startswith("ZO/SGD-CGE-v0 on Toy/Ready-v0, seed 0\n")
+    assert json.loads((tmp_path / "own" / "result.json").read_text())["queries"] == 40
+    assert main([*ready[:-2], "--solver", "ZO/SPSA-v0", "--budget", "9", "--out", str(tmp_path / "given")]) == 0
+    assert capsys.readouterr().out.startswith("ZO/SPSA-v0 on Toy/Ready-v0")
+    assert json.loads((tmp_path / "given" / "run.json").read_text())["budget"] == 9
+
+
+def test_a_problem_without_a_solver_of_its_own_says_so(tmp_path: Path, complaint: Complaint) -> None:
+    plain = ["run", "Toy/Quadratic-v0", "--import", TOYS, "--out", str(tmp_path / "out")]
+    assert "Toy/Quadratic-v0 has no solver of its own: give --solver" in complaint(*plain, "--budget", "9")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_defense_runs_with_what_it_names(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ZOTOOLKIT_CACHE", str(tmp_path_factory.getbasetemp() / "zotoolkit-cache"))
+    shorter = functools.partial(pretrain_autoencoder, epochs=1)
+    monkeypatch.setattr("problems.defense.tasks.pretrain_autoencoder", shorter)
+    small = ["depth=2", "width=2", "latent=2", "initial=random", "certified_images=3", "n=100", "baselines=false"]
+    settings = [part for pair in [*small, "solver.iterations=2", "solver.q=1"] for part in ("--set", pair)]
+    assert main(["run", "Defense/Digits-v0", "--no-progress", *settings, "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("Defense/ZO-AE-DS-v0 on Defense/Digits-v0, seed 0\n")
+    assert "certified_0.25" in printed
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert 0 <= result["metrics"]["certified_0.25"] <= result["metrics"]["certified_0"] <= 1
+    assert (result["queries"], result["reason"]) == (5, "SOLVER_FINISHED")
 
 
 def test_cuda_where_there_is_none(tmp_path: Path, complaint: Complaint, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,3 +62,6 @@ class Quadratic(zotoolkit.BlackBoxObjective):
 
 
 zotoolkit.register("Toy/Quadratic-v0", Quadratic, description="a quadratic that can be slow, noisy, broken or deadly")
+zotoolkit.register(
+    "Toy/Ready-v0", Quadratic, description="the quadratic with a solver of its own", solver="ZO/SGD-CGE-v0", budget=40
+)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from typing_extensions import override
 
 import zotoolkit
 from problems.defense import recipes
@@ -11,8 +12,18 @@ from tests.problems.defense import small
 from zotoolkit import CGE, RGE, Reason
 from zotoolkit.errors import InvalidSetting
 from zotoolkit.inner import InnerBatch
+from zotoolkit.testing import SolverConformance
 
 RECIPES = ("DS-MSE", "FO-DS", "FO-AE-DS", "ZO-DS", "ZO-AE-DS")
+
+
+class TestUntrained(SolverConformance):
+    stochastic = False
+    share = 1.0
+
+    @override
+    def make_solver(self) -> recipes.Untrained:
+        return recipes.Untrained()
 
 
 def made(name: str) -> Any:
