@@ -1,0 +1,7 @@
+"""The two-dimensional unsteady wake flow behind a disc."""
+
+from problems.pde.simulators.wake.flow import WakeFlow
+from problems.pde.simulators.wake.projection import Projection
+from problems.pde.simulators.wake.staggered import divergence, downsample, vorticity
+
+__all__ = ["Projection", "WakeFlow", "divergence", "downsample", "vorticity"]
