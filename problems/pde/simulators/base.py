@@ -170,7 +170,9 @@ class Simulator(ABC):
             return state.clone()
         self.check_params(params.detach())
         size = len(state) if self.max_batch is None else self.max_batch
-        parts = [self._advance_checked(*chunk) for chunk in zip(state.split(size), params.split(size), strict=True)]
+        parts: list[Tensor] = []
+        for part_state, part_params in zip(state.split(size), params.split(size), strict=True):
+            parts.append(self._advance_checked(part_state, part_params))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _advance_checked(self, state: Tensor, params: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class Burgers(Simulator):
         self,
         length: float = 2 * math.pi,
         points: int = 64,
-        dt: float = 0.05,
+        dt: float = 0.025,
         *,
         substeps: int = 1,
         order: int = 4,
@@ -155,7 +155,7 @@ class Burgers(Simulator):
                 f"the CFL number max|u| dt / dx is {number:.3g}, above {self.cfl_limit:.3g}, so the step may be "
                 f"unstable; substeps={needed} would keep to it.",
                 CFLWarning,
-                stacklevel=6,
+                stacklevel=6,  # the line that called `step`
             )
 
     def _on(self, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
