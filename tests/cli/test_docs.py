@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import zotoolkit
 from zotoolkit.cli import main, make_parser
 from zotoolkit.cli.common import split_settings
 from zotoolkit.cli.compare import _comparison
@@ -45,7 +46,8 @@ def test_a_command_is_understood(words: list[str], tmp_path: Path, monkeypatch: 
     elif words[0] == "run" and not arguments.imports:
         of_problem, of_solver = split_settings(arguments.settings)
         labelled([Entry(arguments.problem, of_problem)], problem_spec)
-        labelled([Entry(arguments.solver, of_solver)], solver_spec)
+        solver = arguments.solver or zotoolkit.spec(arguments.problem).solver
+        labelled([Entry(solver, of_solver)], solver_spec)
     elif words[0] in ("list", "describe") and "ID" not in words and not arguments.imports:
         assert main(words) == 0
 

@@ -107,6 +107,7 @@ def test_back_propagation_finds_it_too(access: str, latent: bool) -> None:
 
 def test_back_propagation_passes_rounding_and_leaves_the_classifier_alone() -> None:
     asked = small.white(input=InputSpec((1, 4, 4), levels=4))
+    assert isinstance(asked.module, nn.Sequential)
     asked.module.append(nn.BatchNorm1d(small.CLASSES, affine=False))
     asked.module.train()
     before = copy.deepcopy(asked.module.state_dict())
