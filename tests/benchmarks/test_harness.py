@@ -20,6 +20,7 @@ NAMES = (
     "defense-attacked",
     "defense-parameters",
     "http-black-box",
+    "ks-step",
     "query-memory",
     "rge-resnet20",
     "solver-overhead",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from types import TracebackType
 from typing import final
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from zotoolkit.checks import check_count, check_least
 from zotoolkit.dispatch import untouched
@@ -154,6 +156,14 @@ class Simulator(ABC):
         if params.device != state.device:
             raise InvalidState(f"states are on {state.device} and params on {params.device}; put both on one device.")
         return params
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         parameters = ", ".join(self.parameters) or "no parameters"

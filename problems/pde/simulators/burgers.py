@@ -10,7 +10,7 @@ up to 2 sqrt 2, and that of order 2 grows by less than 1 per cent a step up to 1
 times dx (pi, or 2 pi / 3 without aliases) these are the limits of the CFL number.
 
 Source: Lawson, SIAM J. Numer. Anal. 4, 372 (1967); Canuto et al., Spectral Methods: Fundamentals in Single Domains,
-Springer 2006, appendix D and section 3.3.
+Springer 2006.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from typing import Any
@@ -240,6 +241,25 @@ def test_rollout_checks_even_what_it_does_not_advance() -> None:
         rollout(KuramotoSivashinsky(), torch.zeros(1, 47), None, 0)
     with pytest.raises(InvalidSetting, match="from_step makes one"):
         rollout(lambda state: state, torch.zeros(1, 47), None, 1)  # type: ignore[arg-type]
+
+
+def test_a_simulator_is_closed_by_its_context_and_can_be_copied() -> None:
+    class Open(Decay):
+        closed = False
+
+        @override
+        def close(self) -> None:
+            self.closed = True
+
+    with Open() as simulator:
+        simulator.step(torch.ones(1, 2, 3), torch.ones(1, 1))
+    assert simulator.closed
+    used = KuramotoSivashinsky()
+    state = used.start(2)
+    after = used.step(state)
+    twin = copy.deepcopy(used)
+    assert torch.equal(twin.step(state), after)
+    assert (used.state_steps, twin.state_steps) == (2, 4)
 
 
 def test_names_say_what_it_is() -> None:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from problems.pde.simulators import downsample, grid_ratio
-from problems.pde.simulators.spectral import as_matrix, first_derivative, random_waves
 from zotoolkit.errors import InvalidSetting, InvalidState
 
 
@@ -68,19 +67,3 @@ def test_what_is_no_state_and_no_method() -> None:
         downsample([1.0, 2.0], 1)  # type: ignore[arg-type]
     with pytest.raises(InvalidSetting, match="Did you mean 'stride'"):
         downsample(torch.zeros(8), 4, "strides")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("points", [16, 17])
-def test_multipliers_as_matrices(points: int) -> None:
-    x = 3.0 / points * torch.arange(points, dtype=torch.float64)
-    k = 2 * torch.pi / 3.0
-    slope = torch.sin(2 * k * x) @ as_matrix(first_derivative(points, 3.0), points)
-    torch.testing.assert_close(slope, 2 * k * torch.cos(2 * k * x), rtol=0, atol=1e-12)
-
-
-def test_random_waves_are_the_same_functions_on_every_grid() -> None:
-    fine = random_waves(500, 64, 5, 3, torch.float64, "cpu")
-    coarse = random_waves(500, 16, 5, 3, torch.float64, "cpu")
-    torch.testing.assert_close(fine[:, ::4], coarse)
-    assert abs(float(fine.var()) - 1) < 0.1
-    assert not torch.equal(coarse, random_waves(500, 16, 5, 4, torch.float64, "cpu"))
