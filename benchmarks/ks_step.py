@@ -114,7 +114,7 @@ def run(options: Options) -> Report:
     if options.device == "cpu":
         notes.append(
             "from 1,024 states on a layer's output is over 1 MB, and whether its memory is new each time (page faults) "
-            "changes from run to run: the baseline's time by a factor of up to 3, ours by up to 2"
+            "changes from run to run: the times of both sides, each by a factor of up to 3"
         )
     return Report(rows, settings, notes=notes)
 
