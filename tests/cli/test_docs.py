@@ -47,6 +47,7 @@ def test_a_command_is_understood(words: list[str], tmp_path: Path, monkeypatch: 
         of_problem, of_solver = split_settings(arguments.settings)
         labelled([Entry(arguments.problem, of_problem)], problem_spec)
         solver = arguments.solver or zotoolkit.spec(arguments.problem).solver
+        assert solver is not None
         labelled([Entry(solver, of_solver)], solver_spec)
     elif words[0] in ("list", "describe") and "ID" not in words and not arguments.imports:
         assert main(words) == 0
