@@ -49,7 +49,7 @@ def solid_cells(resolution: int) -> Tensor:
 
 
 def open_faces(solid: Tensor) -> Tensor:
-    """Return `(2, rows + 1, columns + 1)` float64: 1 where no solid cell is next to a face, 0 there and where no face is.
+    """Return `(2, rows + 1, columns + 1)` float64: 1 at a face without a solid cell beside it, else 0.
 
     All four sides of the domain are open.
     """

@@ -87,7 +87,7 @@ class SemiLagrangian:
 
 
 def _at_faces(velocity: Tensor) -> tuple[Tensor, Tensor]:
-    """Return v_x and v_y at all faces, `(B, 2, rows + 1, columns + 1)` each, the component not at home there times 4."""
+    """Return v_x and v_y at all faces, `(B, 2, rows + 1, columns + 1)` each; what lives on other faces, times 4."""
     across, down = torch.empty_like(velocity), torch.empty_like(velocity)
     across[:, 1], down[:, 0] = velocity[:, 1], velocity[:, 0]
     pairs = velocity[:, 1, :, :-1] + velocity[:, 1, :, 1:]
