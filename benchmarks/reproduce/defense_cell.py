@@ -95,7 +95,7 @@ class Cell(Task):
         recipe = _RECIPES.get(self.way.solver or "")
         settings = {} if recipe is None else {**_defaults(recipe), **self.way.settings}
         problem = {**_defaults(defend_digits), **self.way.problem, "certified_images": self.images, "n": self.n}
-        way["way"] = way.pop("name")
+        del way["name"]  # a label decides nothing
         return own | way | {"settings": settings, "problem": {**problem, "baselines": False}}
 
     @override

@@ -33,24 +33,24 @@ _LABELS = {"access": "label"}
 _SPARSE = {"sparsity": 0.866}
 
 UNDEFENDED = Way("undefended", "undefended", undefended=True)
-DS_MSE = Way("DS-MSE: the denoiser as pre-trained", "ds-mse", problem=_ALONE)
-AE_MSE = Way("the same with the auto-encoder", "ae-mse")
+DS_MSE = Way("DS-MSE", "ds-mse", problem=_ALONE)
+AE_MSE = Way("AE-DS, MSE only", "ae-mse")
 AE_RGE = Way("ZO-AE-DS, RGE q = 16", "zo-ae-ds", "Defense/ZO-AE-DS-v0")
 AE_CGE = Way("ZO-AE-DS, CGE", "zo-ae-ds-cge", "Defense/ZO-AE-DS-v0", {"estimator": "cge"})
 AE_RANDOM = Way(
-    "ZO-AE-DS, RGE q = 16, from an untrained denoiser",
+    "ZO-AE-DS, untrained start",
     "zo-ae-ds-random",
     "Defense/ZO-AE-DS-v0",
     problem={"initial": "random"},
 )
-AE_LABEL = Way("ZO-AE-DS, RGE q = 16, labels only", "zo-ae-ds-label", "Defense/ZO-AE-DS-v0", problem=_LABELS)
+AE_LABEL = Way("ZO-AE-DS, labels only", "zo-ae-ds-label", "Defense/ZO-AE-DS-v0", problem=_LABELS)
 DS_RGE = Way("ZO-DS, RGE q = 20", "zo-ds", "Defense/ZO-DS-v0", {"q": 20}, _ALONE)
 DS_CGE = Way("ZO-DS, CGE", "zo-ds-cge", "Defense/ZO-DS-v0", {"estimator": "cge"}, _ALONE)
 FO_DS = Way("FO-DS (white box)", "fo-ds", _FIRST, problem=_ALONE)
 FO_AE = Way("FO-AE-DS (white box)", "fo-ae-ds", "Defense/FO-AE-DS-v0")
-DEEP_ZERO = Way("DeepZero, 736 parameters", "deepzero", _DEEP, _SPARSE, _ALONE)
+DEEP_ZERO = Way("DeepZero", "deepzero", _DEEP, _SPARSE, _ALONE)
 DEEP_ZERO_RANDOM = Way(
-    "DeepZero, 736 parameters, from an untrained denoiser",
+    "DeepZero, untrained start",
     "deepzero-random",
     _DEEP,
     _SPARSE,

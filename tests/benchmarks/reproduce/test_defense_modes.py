@@ -100,13 +100,13 @@ sys.exit(experiment.main(defense_modes.EXPERIMENT, sys.argv[1:]))
 
 
 def test_runs_made_of_pieces_are_the_whole_ones(whole: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    program = PIECE.format(home=str(HOME), checks=18)
+    program = PIECE.format(home=str(HOME), checks=28)
     codes: list[int] = []
     while not codes or codes[-1] == MORE_TO_DO:
         command = [sys.executable, "-c", program, "--quick", "--out", str(tmp_path)]
         codes.append(subprocess.run(command, check=False, env=environment, capture_output=True).returncode)
     assert codes[-1] == 0
-    assert len(codes) > 2
+    assert len(codes) > 1
     assert figures(tmp_path) == figures(whole)
 
 
