@@ -29,8 +29,9 @@ def diffuse(velocity: Tensor, amount: Tensor) -> Tensor:
     Returns:
         A tensor of its own, the places that are no faces filled by their neighbours.
     """
-    after = fill_unused(velocity.clone())
-    scaled = amount[:, None, None, None] * after
+    filled = fill_unused(velocity.clone())
+    scaled = amount[:, None, None, None] * filled
+    after = filled.clone() if amount.requires_grad else filled  # autograd wants back what amount was multiplied by
     for axis, count in ((2, after.shape[2] - 1), (3, after.shape[3] - 1)):
         flux = scaled.narrow(axis, 1, count) - scaled.narrow(axis, 0, count)
         after.narrow(axis, 0, count).add_(flux)
