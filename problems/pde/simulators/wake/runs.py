@@ -40,7 +40,7 @@ def spin_up(
         `(B, 2, 2 n + 1, n + 1)` states and their `(B, 1)` params.
 
     Raises:
-        InvalidSetting: If reynolds is empty or steps is below 0.
+        InvalidSetting: If reynolds is no list of numbers or is empty, or steps is below 0.
         InvalidState: If a Reynolds number is not positive, or a state is not finite in the end.
 
     Examples:
@@ -48,7 +48,7 @@ def spin_up(
         >>> states.shape, params.shape
         (torch.Size([2, 2, 33, 17]), torch.Size([2, 1]))
     """
-    if not len(reynolds):
+    if not isinstance(reynolds, Sequence) or not len(reynolds):
         raise InvalidSetting(f"reynolds must hold one number a state, got {brief(reynolds)}.")
     steps = check_count(steps, "steps", 0)
     params = torch.tensor([[float(number)] for number in reynolds], dtype=dtype, device=device)

@@ -25,6 +25,8 @@ def test_bad_spin_ups() -> None:
     flow = WakeFlow(16)
     with pytest.raises(InvalidSetting, match="one number a state"):
         spin_up(flow, [], 1)
+    with pytest.raises(InvalidSetting, match="one number a state"):
+        spin_up(flow, 1e5, 1)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InvalidSetting, match="steps"):
         spin_up(flow, [1e5], -1)
     with pytest.raises(InvalidState, match="above 0"):
