@@ -55,7 +55,7 @@ class WakeFlow(Simulator):
         >>> flow.step(state, torch.tensor([[1e5], [1e6]])).shape
         torch.Size([2, 2, 33, 17])
 
-    Source: Um, Brand, Fei, Holl and Thuerey, Solver-in-the-Loop, NeurIPS 2020 (unsteady wake flow, and its published code).
+    Source: Um, Brand, Fei, Holl and Thuerey, Solver-in-the-Loop, NeurIPS 2020 (and its published code).
     """
 
     def __init__(self, resolution: int = 32, *, dt: float = 1.0, mask: Mask = "hard", chunk: int | None = None) -> None:

@@ -6,7 +6,7 @@ The domain is 200 long (y, downstream) and 100 wide (x), with `2 n` by `n` squar
 Both are kept in one array `(2, 2 n + 1, n + 1)`, v_y first: the last column of v_y and the last row of v_x are no faces
 and hold 0.
 
-Source: Um et al., Solver-in-the-Loop, NeurIPS 2020 (unsteady wake flow, and its published code).
+Source: Um et al., Solver-in-the-Loop, NeurIPS 2020 (and its published code).
 """
 
 from __future__ import annotations
