@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import torch
 
-PACKAGES = ("zotoolkit", "torch", "numpy", "scipy", "nevergrad", "scikit-learn", "gymnasium")
+PACKAGES = ("zotoolkit", "torch", "numpy", "scipy", "nevergrad", "scikit-learn", "gymnasium", "phiflow")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ NAMES = (
     "rge-resnet20",
     "solver-overhead",
     "vmap-engine",
+    "wake-step",
 )
 
 
