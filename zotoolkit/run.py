@@ -14,7 +14,6 @@ from zotoolkit.queries import QueryBatch
 from zotoolkit.solvers.base import Solver
 from zotoolkit.status import Status, StepInfo
 
-
 _INLINE = 4  # more metrics than these stand below each other
 
 
