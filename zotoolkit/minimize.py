@@ -263,7 +263,6 @@ class _Loop:
         self.save_or_warn()
         with self.guard.interruptible():
             exact = run.objective.noise_free(x[None])
-            metrics = {**run.objective.metrics(x), **self.final_metrics(x)}
         if exact is not None:
             value = float(exact[0])
         elif run.best_x is not None and torch.equal(x, run.best_x):
@@ -276,6 +275,9 @@ class _Loop:
             value = float(values[0])
         else:
             value = float("nan")
+        # Last, so that an objective with a budget of its own has that query behind it when it measures for good.
+        with self.guard.interruptible():
+            metrics = {**run.objective.metrics(x), **self.final_metrics(x)}
         return Result(
             x=x,
             value=value,
