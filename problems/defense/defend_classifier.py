@@ -380,9 +380,13 @@ class DefendClassifier(BlackBoxObjective):
         return BlackBoxFunction(self._function(place), differences, seed=seed, max_batch=self._rows, value=value)
 
     def _function(self, place: str) -> Callable[..., Tensor]:
-        if place == "latent":
-            return lambda inner, labels: self._losses_of_inner(inner, labels)
-        return lambda images, labels: image_losses(self.model, images, labels, self.loss)
+        def losses(points: Tensor, labels: Tensor) -> Tensor:
+            if place == "latent":
+                return self._losses_of_inner(points, labels)
+            return image_losses(self.model, points, labels, self.loss)
+
+        losses.__name__ = self.model.name  # for messages
+        return losses
 
     # Figures --------------------------------------------------------------------------------------------------------
 
