@@ -23,6 +23,7 @@ FLOORS = (
     {"dispatch", "fingerprints", "engines"},
     {"structure", "query_models"},
     {"objective", "registration", "estimators", "masks", "optimizers", "checkpoint", "sharding"},
+    {"artifacts"},
     {"callable_objective", "problem_registry", "wrappers", "solvers", "nn"},
     {"check_objective", "solver_registry", "interrupt", "run"},
     {"callbacks", "catalogue"},

@@ -27,10 +27,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from problems.defense.artifacts import State, architecture, fingerprint, kept
 from problems.defense.classifiers.fixed import frozen
 from problems.defense.fitting import BatchLoss, Schedule, fit
 from problems.defense.images import DefenseImages
+from zotoolkit.artifacts import State, architecture, fingerprint, kept
 from zotoolkit.checks import check_choice, check_device, check_least, check_positive
 from zotoolkit.engines.base import seeded_randomness
 from zotoolkit.errors import InvalidSetting, brief
@@ -106,7 +106,7 @@ def pretrain_denoiser(
         loss: "mse", or "stability": cross-entropy to the classifier's own label of the clean image.
         classifier: For "stability" only: back-propagated through, so no black box; a surrogate may be. Left as it is.
         device: That it is trained on. The module comes back on this device.
-        cache: Whether it may come from the cache and is kept there; see `problems.defense.artifacts`.
+        cache: Whether it may come from the cache and is kept there; see `zotoolkit.artifacts`.
         progress: Whether to show a bar.
 
     Raises:
@@ -230,7 +230,7 @@ def _trained(
         "start": [fingerprint(module.state_dict()) for module in modules],
     }
     known = None not in (*layers, settings.get("classifier", ""))
-    state, found = kept(name, key if cache and known else None, make)
+    state, found = kept("defense", name, key if cache and known else None, make)
     for module, tensors in zip(modules, state["modules"], strict=True):
         module.load_state_dict(tensors)
         module.eval()

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from problems.defense.artifacts import State, architecture, kept
 from problems.defense.classifiers.fixed import FixedClassifier, frozen, measured
 from problems.defense.fitting import Schedule, fit
 from problems.defense.images import DefenseImages
 from problems.dnn.networks import two_convolutions
+from zotoolkit.artifacts import State, architecture, kept
 from zotoolkit.checks import check_count
 from zotoolkit.engines.base import seeded_randomness
 from zotoolkit.errors import InvalidSetting
@@ -44,7 +44,7 @@ def small_cnn(
         epochs: Passes over the training images.
         batch_size: Images a step.
         lr: Learning rate at the start.
-        cache: Whether it may come from the cache and is kept there; see `problems.defense.artifacts`.
+        cache: Whether it may come from the cache and is kept there; see `zotoolkit.artifacts`.
 
     Raises:
         InvalidSetting: If a setting is out of range, or images are not square.
@@ -76,7 +76,7 @@ def _trained(images: DefenseImages, channels: int, schedule: Schedule, cache: bo
 
     layers = architecture(network)
     key = {"version": _VERSION, "images": images.train_fingerprint, "settings": settings, "layers": layers}
-    state, found = kept("small-cnn", key if cache and layers is not None else None, make)
+    state, found = kept("defense", "small-cnn", key if cache and layers is not None else None, make)
     network.load_state_dict(state["network"])
     seconds = 0.0 if found else state["seconds"]
     facts = measured(frozen(network), images, "small CNN", settings=settings, seconds=seconds, cached=found)

@@ -25,10 +25,10 @@ from safetensors.torch import save_file
 from torch.nn import functional
 from tqdm import tqdm
 
-from problems.defense.artifacts import fingerprint
 from problems.dnn import CifarResNet, CropFlip, SupervisedData
 from problems.dnn.evaluation import figures
 from problems.dnn.minibatches import MiniBatches
+from zotoolkit.artifacts import fingerprint
 from zotoolkit.checkpoint import check_header, has_checkpoint, load_state, save_state
 from zotoolkit.checks import check_count, check_device, check_least, check_momentum, check_positive
 from zotoolkit.engines.base import innermost_channels, seeded_randomness

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from problems.defense.artifacts import State, architecture, fingerprint, kept
 from problems.dnn import CifarResNet
+from zotoolkit.artifacts import State, architecture, fingerprint, kept
 
 
 class Making:
@@ -33,14 +35,14 @@ class Halved(nn.Module):
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ZOTOOLKIT_CACHE", str(tmp_path))
-    return tmp_path / "defense"
+    return tmp_path / "part"
 
 
 def test_what_was_made_is_kept(folder: Path) -> None:
     make = Making()
-    first, found = kept("net", {"seed": 0, "sizes": [1, 2]}, make)
+    first, found = kept("part", "net", {"seed": 0, "sizes": [1, 2]}, make)
     assert not found
-    again, found = kept("net", {"seed": 0, "sizes": [1, 2]}, make)
+    again, found = kept("part", "net", {"seed": 0, "sizes": [1, 2]}, make)
     assert found
     assert make.times == 1
     assert torch.equal(first["weight"], again["weight"])
@@ -53,14 +55,14 @@ def test_what_was_made_is_kept(folder: Path) -> None:
 def test_another_key_or_name_is_another_entry(folder: Path) -> None:
     make = Making()
     for name, key in (("net", {"seed": 0}), ("net", {"seed": 1}), ("other", {"seed": 0})):
-        assert not kept(name, key, make)[1]
+        assert not kept("part", name, key, make)[1]
     assert len(list(folder.iterdir())) == 3
 
 
 def test_no_key_keeps_nothing(folder: Path) -> None:
     make = Making()
-    assert not kept("net", None, make)[1]
-    assert not kept("net", None, make)[1]
+    assert not kept("part", "net", None, make)[1]
+    assert not kept("part", "net", None, make)[1]
     assert make.times == 2
     assert not folder.exists()
 
@@ -70,11 +72,11 @@ def test_a_corrupt_entry_is_made_again_with_one_line(
     folder: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     make = Making()
-    kept("net", {"seed": 0}, make)
+    kept("part", "net", {"seed": 0}, make)
     (path,) = folder.glob("net-*/checkpoint.safetensors")
     whole = path.read_bytes()
     if damage == "other key":
-        kept("net", {"seed": 1}, make)
+        kept("part", "net", {"seed": 1}, make)
         (other,) = set(folder.glob("net-*/checkpoint.safetensors")) - {path}
         path.write_bytes(other.read_bytes())
         make.times = 1
@@ -82,13 +84,13 @@ def test_a_corrupt_entry_is_made_again_with_one_line(
         flipped = bytes([*whole[:-1], whole[-1] ^ 1])
         path.write_bytes({"cut": whole[: len(whole) // 2], "bits": flipped, "empty": b"", "text": b"{}"}[damage])
     with caplog.at_level(logging.WARNING, "zotoolkit"):
-        state, found = kept("net", {"seed": 0}, make)
+        state, found = kept("part", "net", {"seed": 0}, make)
     assert not found
     assert make.times == 2
     assert len(caplog.records) == 1
     assert "it is made again" in caplog.text
     assert torch.equal(state["weight"], torch.ones(3))
-    assert kept("net", {"seed": 0}, make)[1]
+    assert kept("part", "net", {"seed": 0}, make)[1]
 
 
 def test_a_folder_that_cannot_be_written_to_stops_nothing(
@@ -97,21 +99,31 @@ def test_a_folder_that_cannot_be_written_to_stops_nothing(
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("ZOTOOLKIT_CACHE", str(tmp_path / "file"))
     with caplog.at_level(logging.WARNING, "zotoolkit"):
-        state, found = kept("net", {"seed": 0}, Making())
+        state, found = kept("part", "net", {"seed": 0}, Making())
     assert not found
     assert torch.equal(state["weight"], torch.ones(3))
     assert "the net is not cached" in caplog.text
 
 
+def test_what_a_killed_process_left_is_removed_a_day_later(folder: Path) -> None:
+    kept("part", "net", {"seed": 0}, Making())
+    for name, age in (("net-0.1.part", 25 * 3600), ("net-0.2.part", 3600)):
+        (folder / name).mkdir()
+        (folder / name / "checkpoint.safetensors.part").write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    kept("part", "net", {"seed": 1}, Making())
+    assert [path.name for path in folder.glob("*.part")] == ["net-0.2.part"]
+
+
 def _keep_one(value: float) -> float:
-    return float(kept("net", {"seed": 0}, Making(value))[0]["weight"][0])
+    return float(kept("part", "net", {"seed": 0}, Making(value))[0]["weight"][0])
 
 
 def test_processes_that_make_the_same_entry_do_not_disturb_each_other(folder: Path) -> None:
     with multiprocessing.get_context("fork").Pool(4) as pool:
         pool.map(_keep_one, [float(value) for value in range(12)])
     (entry,) = folder.iterdir()
-    state, found = kept("net", {"seed": 0}, Making(-1.0))
+    state, found = kept("part", "net", {"seed": 0}, Making(-1.0))
     assert found
     assert len(set(state["weight"].tolist())) == 1
     assert [path.name for path in entry.iterdir()] == ["checkpoint.safetensors"]

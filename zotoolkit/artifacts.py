@@ -1,18 +1,20 @@
-"""Trained networks kept between runs: made once, read back after, made again if the file is not what was written.
+"""What takes long to make, kept between runs: made once, read back after, made again if its file is not whole.
 
 An entry is a checkpoint (safetensors with a digest over its content) in a folder of `zotoolkit.cache_folder`, named by
 a hash of everything that decides the result: settings, data, architecture, initial state, the version of the code. An
-entry that is found is therefore the one that would be made.
+entry that is found is therefore the one that would be made. Trained networks and reference data are kept so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,16 +29,17 @@ from zotoolkit.errors import CheckpointError, ResultsUnwritable
 State = dict[str, Any]
 """Nested dicts, lists and tuples of tensors, numbers, texts, booleans and None."""
 
-PART = "defense"
+_STALE = 24 * 3600.0  # seconds after which a folder half written is taken for one whose process was killed
 _log = logging.getLogger("zotoolkit")
 
 
-def kept(name: str, key: Mapping[str, Any] | None, make: Callable[[], State]) -> tuple[State, bool]:
+def kept(part: str, name: str, key: Mapping[str, Any] | None, make: Callable[[], State]) -> tuple[State, bool]:
     """Return what was made before under this name and key, else make it and keep it.
 
     Neither a damaged entry nor a folder that cannot be written to stops anything: one line is logged.
 
     Args:
+        part: Whose it is, the sub-folder of the cache.
         name: What it is, the beginning of a folder's name.
         key: Everything that decides the result: numbers, texts, lists and dicts of them; None to make it anyway, and
             not keep it.
@@ -49,7 +52,7 @@ def kept(name: str, key: Mapping[str, Any] | None, make: Callable[[], State]) ->
         return make(), False
     key = {**key, "torch": torch.__version__}
     try:
-        folder = cache_folder(PART) / f"{name}-{_hash(key)}"
+        folder = cache_folder(part) / f"{name}-{_hash(key)}"
         if has_checkpoint(folder):
             state, header = load_state(folder)
             if header == json.loads(json.dumps(key)):
@@ -59,7 +62,7 @@ def kept(name: str, key: Mapping[str, Any] | None, make: Callable[[], State]) ->
         _log.warning("the cached %s cannot be used (%s); it is made again", name, error)
     state = make()
     try:
-        _keep(cache_folder(PART) / f"{name}-{_hash(key)}", state, key)
+        _keep(cache_folder(part) / f"{name}-{_hash(key)}", state, key)
     except (ResultsUnwritable, OSError) as error:
         _log.warning("the %s is not cached: %s", name, error)
     return state, False
@@ -103,6 +106,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 def _keep(folder: Path, state: State, key: Mapping[str, Any]) -> None:
     """Write an entry whole: in a folder of this process first, because others may be making the same one."""
+    _sweep(folder.parent)
     own = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     try:
         path = save_state(own, state, dict(key))
@@ -110,6 +114,14 @@ def _keep(folder: Path, state: State, key: Mapping[str, Any]) -> None:
         path.replace(folder / FILE_NAME)
     finally:
         shutil.rmtree(own, ignore_errors=True)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what processes that were killed while they wrote have left."""
+    for path in parent.glob("*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _STALE:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _hash(value: Mapping[str, Any]) -> str:
