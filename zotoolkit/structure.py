@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import TYPE_CHECKING
 
 import torch
 
+from zotoolkit.checks import check_positive
 from zotoolkit.engines.layout import Kind, ParameterLayout, ParameterSlot
 from zotoolkit.errors import InvalidSetting, brief
 
 if TYPE_CHECKING:
     from zotoolkit.objective import BlackBoxObjective
+
+
+_DIFFERENCES = ("forward", "central")
 
 
 @dataclass(frozen=True)
@@ -22,14 +27,17 @@ class Structure:
     Attributes:
         layout: Which coordinates form which parameter; None if the objective tells none.
         batches_per_epoch: How many contexts make an epoch; None if the objective has no epochs.
+        smoothing: The mu that fits "forward" and "central" differences; empty if the objective says nothing.
     """
 
     layout: ParameterLayout | None = None
     batches_per_epoch: int | None = None
+    smoothing: Mapping[str, float] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, objective: BlackBoxObjective) -> Structure:
-        """Read it off an objective: `layout`, an attribute under all wrappers, and `metadata["batches_per_epoch"]`.
+        """Read it off an objective: `layout`, an attribute under all wrappers, `metadata["batches_per_epoch"]`, and
+        what a method `fitting_mu(difference)` under all wrappers returns, if there is one.
 
         Raises:
             InvalidSetting: If one of them is there, but is not what it should be.
@@ -50,7 +58,9 @@ class Structure:
         epoch = objective.metadata.get("batches_per_epoch")
         if epoch is not None and (isinstance(epoch, bool) or not isinstance(epoch, Integral) or epoch < 1):
             raise InvalidSetting(f"metadata['batches_per_epoch'] must be an integer of at least 1, got {brief(epoch)}.")
-        return cls(layout, None if epoch is None else int(epoch))
+        named = getattr(objective.unwrapped, "fitting_mu", None)
+        fits = {} if named is None else {kind: check_positive(named(kind), "fitting_mu") for kind in _DIFFERENCES}
+        return cls(layout, None if epoch is None else int(epoch), fits)
 
     def needed_layout(self, dim: int, what: str) -> ParameterLayout:
         """Return the layout.

@@ -20,7 +20,6 @@ import functools
 from typing import Any
 
 import torch
-from torch import Tensor
 from typing_extensions import override
 
 from zotoolkit.checks import check_choice, check_count, check_positive
@@ -28,18 +27,17 @@ from zotoolkit.errors import InvalidSetting
 from zotoolkit.estimators import CGE, RGE
 from zotoolkit.inner import HasInner
 from zotoolkit.objective import BlackBoxObjective
-from zotoolkit.queries import DenseBatch, QueryBatch
-from zotoolkit.solvers.base import Solver
 from zotoolkit.solvers.gradient import OptimizerFactory
 from zotoolkit.solvers.inner_gradient import InnerGradientSolver
 from zotoolkit.solvers.recipes import schedule_named
+from zotoolkit.solvers.start_point import StartPoint
 
 ESTIMATORS = ("rge", "cge")
 ITERATIONS = 800
 
 
-class Untrained(Solver):
-    """Stands by the start point: what pre-training reached without a query. One query tells its loss.
+class Untrained(StartPoint):
+    """Stands by the start point: what pre-training reached without a query.
 
     Args:
         autoencoder: Whether the problem must have an auto-encoder: False is DS-MSE, None takes either.
@@ -57,27 +55,6 @@ class Untrained(Solver):
             InvalidSetting: If it has an auto-encoder and should not, or the other way round.
         """
         _check_mode(objective, self._autoencoder)
-
-    @override
-    def _start(self) -> None:
-        pass
-
-    @override
-    def _ask(self) -> QueryBatch:
-        return DenseBatch.at(self.x0[None], self.iteration)
-
-    @override
-    def _tell(self, batch: QueryBatch, values: Tensor, usable: Tensor) -> dict[str, float]:
-        self.finished = True
-        return {"loss": float(values[0])}
-
-    @override
-    def recommend(self) -> Tensor:
-        return self.x0.clone()
-
-    @override
-    def _state(self) -> dict[str, Any]:
-        return {}
 
 
 class InFront(InnerGradientSolver):

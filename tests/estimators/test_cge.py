@@ -182,7 +182,7 @@ def test_margins_and_reach() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mu": 0}, r"mu must be a finite number above 0 or a PowerDecay, got 0 \(int\)"),
+        ({"mu": 0}, r"mu must be a finite number above 0, a PowerDecay or a FittingMu, got 0 \(int\)"),
         ({"mu": -1e-3}, r"got -0.001 \(float\)"),
         ({"mu": float("nan")}, "got nan"),
         ({"mu": float("inf")}, "got inf"),

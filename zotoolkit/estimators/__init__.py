@@ -3,6 +3,6 @@
 from zotoolkit.estimators.base import Estimate, Estimator
 from zotoolkit.estimators.cge import CGE
 from zotoolkit.estimators.rge import RGE
-from zotoolkit.estimators.smoothing import PowerDecay
+from zotoolkit.estimators.smoothing import FittingMu, PowerDecay, rounding_mu
 
-__all__ = ["CGE", "RGE", "Estimate", "Estimator", "PowerDecay"]
+__all__ = ["CGE", "RGE", "Estimate", "Estimator", "FittingMu", "PowerDecay", "rounding_mu"]

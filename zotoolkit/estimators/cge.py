@@ -10,19 +10,20 @@ Source: Chen et al., DeepZero, ICLR 2024, eq. (2); Lian et al., NeurIPS 2016.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from zotoolkit.checks import check_choice, check_count
 from zotoolkit.errors import InvalidSetting
 from zotoolkit.estimators.base import DIFFERENCES, Difference, Estimate, Estimator
-from zotoolkit.estimators.smoothing import Smoothing, check_smoothing, smoothing_at
+from zotoolkit.estimators.smoothing import Smoothing, check_smoothing, found_mu, smoothing_at
 from zotoolkit.queries import CoordinateBatch, QueryBatch
 from zotoolkit.seeding import torch_generator
 from zotoolkit.spaces import Bounds
+from zotoolkit.structure import Structure
 
 _SUBSET_DRAW = 1
 
@@ -32,7 +33,7 @@ class CGE(Estimator):
     """Finite differences along the live coordinates.
 
     Args:
-        mu: Smoothing parameter in units of x, a positive number or a `PowerDecay`.
+        mu: Smoothing parameter in units of x, a positive number, a `PowerDecay` or a `FittingMu`.
         difference: "forward" or "central".
         subset: How many of the live coordinates an iteration estimates, drawn anew each time without replacement; the
             others get 0 and nothing is rescaled, as in DeepZero's sparse-CGE. None estimates all.
@@ -59,6 +60,11 @@ class CGE(Estimator):
         check_choice(self.difference, DIFFERENCES, "difference")
         if self.subset is not None:
             check_count(self.subset, "subset")
+
+    @override
+    def prepared(self, structure: Structure, dim: int) -> Self:
+        """Return the estimator with the mu that fits the objective, if it was left to that."""
+        return replace(self, mu=found_mu(self.mu, structure, self.difference))
 
     @override
     def queries(self, x: Tensor, alive: Tensor | None, context: int, seed: int, bounds: Bounds) -> CoordinateBatch:

@@ -25,7 +25,7 @@ from typing_extensions import Self, override
 from zotoolkit.checks import check_choice, check_count
 from zotoolkit.engines.layout import ParameterLayout
 from zotoolkit.estimators.base import DIFFERENCES, Difference, Estimate, Estimator
-from zotoolkit.estimators.smoothing import Smoothing, check_smoothing, smoothing_at
+from zotoolkit.estimators.smoothing import Smoothing, check_smoothing, found_mu, smoothing_at
 from zotoolkit.laws import AnyLaw, Law, Segmented, law_of
 from zotoolkit.queries import QueryBatch, SeededBatch
 from zotoolkit.seeding import derive_seeds
@@ -71,14 +71,15 @@ class RGE(Estimator):
 
     @override
     def prepared(self, structure: Structure, dim: int) -> Self:
-        """Return the estimator with the objective's layout, if it needs one and was given none.
+        """Return the estimator with the objective's layout, if it needs one and was given none, and a mu that fits.
 
         Raises:
             InvalidSetting: If it needs one and the objective tells none.
         """
+        mu = found_mu(self.mu, structure, self.difference)
         if self.normalize != "per-tensor" or self.layout is not None:
-            return self
-        return replace(self, layout=structure.needed_layout(dim, "normalize='per-tensor'"))
+            return replace(self, mu=mu)
+        return replace(self, mu=mu, layout=structure.needed_layout(dim, "normalize='per-tensor'"))
 
     @override
     def queries(self, x: Tensor, alive: Tensor | None, context: int, seed: int, bounds: Bounds) -> SeededBatch:

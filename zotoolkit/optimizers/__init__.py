@@ -1,5 +1,6 @@
 """First-order update rules that torch.optim lacks."""
 
+from zotoolkit.optimizers.clipped import clipped
 from zotoolkit.optimizers.sign_sgd import SignSGD
 
-__all__ = ["SignSGD"]
+__all__ = ["SignSGD", "clipped"]

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from zotoolkit.checks import check_choice, check_count, check_least, check_momentum, check_positive
 from zotoolkit.errors import InvalidSetting
-from zotoolkit.estimators import CGE, RGE, PowerDecay
+from zotoolkit.estimators import CGE, RGE, FittingMu, PowerDecay
 from zotoolkit.estimators.base import Difference
 from zotoolkit.estimators.rge import Normalization
 from zotoolkit.masks import UniformMask
@@ -43,6 +43,10 @@ def schedule_named(name: str, iterations: int | None) -> SchedulerFactory | None
     return functools.partial(LambdaLR, lr_lambda=factor)
 
 
+def _smoothing(mu: float | None) -> float | FittingMu:
+    return FittingMu() if mu is None else mu
+
+
 def _mask(keep: float | None, refresh: int) -> UniformMask | None:
     return None if keep is None else UniformMask(keep, refresh)
 
@@ -56,7 +60,7 @@ def _sgd(lr: float, momentum: float, weight_decay: float) -> OptimizerFactory:
 
 def sgd_cge(
     lr: float = 0.1,
-    mu: float = 5e-3,
+    mu: float | None = None,
     difference: Difference = "forward",
     subset: int | None = None,
     momentum: float = 0.9,
@@ -70,7 +74,7 @@ def sgd_cge(
 
     Args:
         lr: Learning rate.
-        mu: Smoothing parameter.
+        mu: Smoothing parameter; None for the one that the objective names as fitting, else 5e-3.
         difference: "forward" or "central".
         subset: Coordinates an iteration, drawn anew each time; None for all.
         momentum: Of SGD.
@@ -80,14 +84,14 @@ def sgd_cge(
         keep: Share of coordinates that a random mask keeps alive; None for no mask.
         refresh: Iterations between two draws of the mask.
     """
-    estimator = CGE(mu, difference, subset)
+    estimator = CGE(_smoothing(mu), difference, subset)
     optimizer = _sgd(lr, momentum, weight_decay)
     return GradientSolver(estimator, optimizer, schedule_named(schedule, iterations), _mask(keep, refresh))
 
 
 def sgd_rge(
     lr: float = 0.01,
-    mu: float = 5e-3,
+    mu: float | None = None,
     q: int = 10,
     difference: Difference = "forward",
     law: str = "normal",
@@ -99,14 +103,14 @@ def sgd_rge(
     refresh: int = 1,
 ) -> GradientSolver:
     """ZO-SGD with randomised estimates; settings as in `sgd_cge`, q directions of the law an iteration."""
-    estimator = RGE(mu, q, difference, law)
+    estimator = RGE(_smoothing(mu), q, difference, law)
     optimizer = _sgd(lr, momentum, weight_decay)
     return GradientSolver(estimator, optimizer, schedule_named(schedule, iterations), _mask(keep, refresh))
 
 
 def deep_zero(
     lr: float = 0.1,
-    mu: float = 5e-3,
+    mu: float | None = None,
     difference: Difference = "forward",
     sparsity: float = 0.9,
     scores: str = "zo-grasp",
@@ -125,7 +129,7 @@ def deep_zero(
 
     Args:
         lr: Learning rate at the top of the schedule.
-        mu: Smoothing parameter of scores and training.
+        mu: Smoothing parameter of scores and training; None as in `sgd_cge`.
         difference: "forward" or "central".
         sparsity: Share of convolution and linear weights that is not alive, in [0, 1).
         scores: "zo-grasp", "magnitude" or "random".
@@ -144,10 +148,10 @@ def deep_zero(
     """
     return DeepZero(
         _sgd(lr, momentum, weight_decay),
-        CGE(mu, difference),
+        CGE(_smoothing(mu), difference),
         sparsity=sparsity,
         scores=scores,
-        grasp=ZOGrasp(mu, q, normalize),
+        grasp=ZOGrasp(_smoothing(mu), q, normalize),
         least=least,
         refresh=refresh,
         refresh_epochs=refresh_epochs,
@@ -159,7 +163,7 @@ def deep_zero(
 
 def adam_cge(
     lr: float = 1e-2,
-    mu: float = 5e-3,
+    mu: float | None = None,
     difference: Difference = "forward",
     subset: int | None = None,
     schedule: str = "constant",
@@ -167,12 +171,12 @@ def adam_cge(
 ) -> GradientSolver:
     """ZO-Adam with coordinate-wise estimates; settings as in `sgd_cge`."""
     optimizer = functools.partial(torch.optim.Adam, lr=check_positive(lr, "lr"))
-    return GradientSolver(CGE(mu, difference, subset), optimizer, schedule_named(schedule, iterations))
+    return GradientSolver(CGE(_smoothing(mu), difference, subset), optimizer, schedule_named(schedule, iterations))
 
 
 def adam_rge(
     lr: float = 1e-2,
-    mu: float = 5e-3,
+    mu: float | None = None,
     q: int = 10,
     difference: Difference = "forward",
     law: str = "normal",
@@ -181,12 +185,12 @@ def adam_rge(
 ) -> GradientSolver:
     """ZO-Adam with randomised estimates; settings as in `sgd_rge`."""
     optimizer = functools.partial(torch.optim.Adam, lr=check_positive(lr, "lr"))
-    return GradientSolver(RGE(mu, q, difference, law), optimizer, schedule_named(schedule, iterations))
+    return GradientSolver(RGE(_smoothing(mu), q, difference, law), optimizer, schedule_named(schedule, iterations))
 
 
 def sign_sgd(
     lr: float = 1e-3,
-    mu: float = 5e-3,
+    mu: float | None = None,
     q: int = 10,
     difference: Difference = "forward",
     law: str = "normal",
@@ -199,7 +203,7 @@ def sign_sgd(
     Source: Liu et al., signSGD via zeroth-order oracle, ICLR 2019.
     """
     optimizer = functools.partial(SignSGD, lr=check_positive(lr, "lr"), momentum=check_momentum(momentum))
-    return GradientSolver(RGE(mu, q, difference, law), optimizer, schedule_named(schedule, iterations))
+    return GradientSolver(RGE(_smoothing(mu), q, difference, law), optimizer, schedule_named(schedule, iterations))
 
 
 def spsa(

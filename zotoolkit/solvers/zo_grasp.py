@@ -24,6 +24,7 @@ from zotoolkit.engines.layout import ParameterLayout
 from zotoolkit.errors import InvalidSetting, ObjectiveFailed
 from zotoolkit.estimators import RGE, Estimate
 from zotoolkit.estimators.rge import Normalization
+from zotoolkit.estimators.smoothing import FittingMu, found_mu, smoothing_at
 from zotoolkit.laws import law_of
 from zotoolkit.masks.ratios import MASKABLE
 from zotoolkit.masks.scores import grasp_scores
@@ -42,7 +43,8 @@ class ZOGrasp:
     """The queries of ZO-GraSP and what is made of their answers; two batches of q + 1 queries.
 
     Args:
-        mu: Smoothing parameter, and how far along g(x) the second estimate lies.
+        mu: Smoothing parameter, and how far along g(x) the second estimate lies; a `FittingMu` leaves it to the
+            objective.
         q: Directions of each estimate.
         normalize: "per-tensor" as above, or "global" or "none" as in `RGE`.
         layout: Where the tensors are.
@@ -51,7 +53,7 @@ class ZOGrasp:
         InvalidSetting: If a setting is out of range.
     """
 
-    mu: float = 5e-3
+    mu: float | FittingMu = 5e-3
     q: int = 192
     normalize: Normalization = "per-tensor"
     layout: ParameterLayout | None = field(default=None, repr=False)
@@ -61,7 +63,8 @@ class ZOGrasp:
 
     def prepared(self, structure: Structure, dim: int) -> Self:
         """Return the same with the objective's layers; where it tells none, all coordinates are one layer."""
-        return replace(self, layout=fitting(self.layout or structure.layout or one_layer(dim), dim))
+        mu = smoothing_at(found_mu(self.mu, structure, "forward"), 0)
+        return replace(self, mu=mu, layout=fitting(self.layout or structure.layout or one_layer(dim), dim))
 
     @property
     def estimator(self) -> RGE:
@@ -80,7 +83,7 @@ class ZOGrasp:
 
     def second(self, x: Tensor, gradient: Tensor, context: int, seed: int, bounds: Bounds) -> QueryBatch:
         """Build the `q + 1` queries of g(x + mu g(x)), along other directions, for the same mini-batch."""
-        return self.first(x + self.mu * gradient, context, derive_seed(seed, _SECOND_DRAW), bounds)
+        return self.first(x + smoothing_at(self.mu, 0) * gradient, context, derive_seed(seed, _SECOND_DRAW), bounds)
 
     def estimate(self, batch: QueryBatch, values: Tensor, usable: Tensor) -> Estimate:
         """Turn `(q + 1,)` losses into g, `(d,)`, which is not divided by the directions' second moment."""
@@ -95,7 +98,7 @@ class ZOGrasp:
 
     def scores(self, x: Tensor, gradient: Tensor, shifted_gradient: Tensor) -> Tensor:
         """Return the `(d,)` scores |S|; 0 in coordinates that are always alive."""
-        return grasp_scores(x, gradient, shifted_gradient, self.mu)
+        return grasp_scores(x, gradient, shifted_gradient, smoothing_at(self.mu, 0))
 
     def _weights(self, x: Tensor) -> Tensor:
         if self.layout is None:
