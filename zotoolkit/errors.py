@@ -84,6 +84,10 @@ class InvalidState(ZotoolkitError, ValueError):
     """States or parameters that a simulator cannot advance, or an answer of another form than its input."""
 
 
+class ReferencesMismatch(ZotoolkitError, ValueError):
+    """Reference data of other states, parameters or settings than the simulator that is to be corrected."""
+
+
 class DriftDetected(ZotoolkitError, RuntimeError):
     """A classifier answers its probe inputs otherwise than before, so what was measured in between is void."""
 
@@ -174,6 +178,14 @@ class DataMissing(ZotoolkitError, FileNotFoundError):
 
 class DataDamaged(ZotoolkitError, ValueError):
     """A file of a data set is cut short, of another layout, or holds what it must not; the message names it."""
+
+
+class ProgramMissing(ZotoolkitError, FileNotFoundError):
+    """An executable that is to be run is not there, or may not be run."""
+
+
+class CaseUnwritable(ZotoolkitError, OSError):
+    """The folder that hands states to a program cannot be written: read-only, or the disk is full."""
 
 
 class MissingExtra(ZotoolkitError, ImportError):
