@@ -5,6 +5,8 @@ All take `(..., 2, rows + 1, columns + 1)` arrays, v_y first, whose last column 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -73,6 +75,22 @@ def downsample(velocity: Tensor, factor: int = 4) -> Tensor:
     down = velocity[..., 0, ::factor, :-1].unflatten(-1, (-1, factor)).mean(-1)
     across = velocity[..., 1, :-1, ::factor].unflatten(-2, (-1, factor)).mean(-2)
     return torch.stack((functional.pad(down, (0, 1)), functional.pad(across, (0, 0, 0, 1))), -3)
+
+
+def face_mask(fields: Sequence[int]) -> Tensor:
+    """Return `(2, rows + 1, columns + 1)` bool: which places of one state are faces.
+
+    Raises:
+        InvalidState: If fields is of another layout.
+
+    Examples:
+        >>> face_mask((2, 3, 2)).sum((1, 2))
+        tensor([3, 4])
+    """
+    mask = torch.ones(*fields)
+    check_staggered(mask)
+    mask[0, :, -1] = mask[1, -1] = 0
+    return mask.bool()
 
 
 def check_staggered(velocity: object) -> None:

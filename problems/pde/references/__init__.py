@@ -1,0 +1,15 @@
+"""Reference data: trajectories of a fine simulator on the coarse grid, which a corrector is trained towards."""
+
+from problems.pde.references.make import make_references
+from problems.pde.references.periodic import burgers_references, kuramoto_sivashinsky_references
+from problems.pde.references.trajectories import References, Trajectories
+from problems.pde.references.wake import wake_references
+
+__all__ = [
+    "References",
+    "Trajectories",
+    "burgers_references",
+    "kuramoto_sivashinsky_references",
+    "make_references",
+    "wake_references",
+]
