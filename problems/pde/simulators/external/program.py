@@ -106,13 +106,13 @@ class ExternalProgram(Simulator):
         if not callable(getattr(self.files, "write", None)) or not callable(getattr(self.files, "read", None)):
             raise InvalidSetting(f"files must have the methods write and read, got {brief(files)}.")
         self.name = name or Path(self.command[0]).name
-        self._parent = check_parent(folder)
+        self.folder = check_parent(folder)
         self._in_use: set[Path] = set()
 
     @override
     def advance(self, state: Tensor, params: Tensor) -> Tensor:
         batch = _Batch(self, _read_only(state), _read_only(params))
-        with fresh_folder(self._parent) as folder:
+        with fresh_folder(self.folder) as folder:
             self._in_use.add(folder)
             try:
                 batch.run(folder)
