@@ -22,6 +22,10 @@ import torch
 PACKAGES = ("zotoolkit", "torch", "numpy", "scipy", "nevergrad", "scikit-learn", "gymnasium", "phiflow")
 
 
+class Unavailable(Exception):
+    """A benchmark cannot run on this machine; the message says what it lacks."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What the command line asks for.

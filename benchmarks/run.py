@@ -57,7 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--device cuda: torch sees no GPU here")
     options = harness.Options(quick=given.quick, device=given.device)
     for name in known if given.all else (given.name,):
-        report = importlib.import_module(name.replace("-", "_")).run(options)
+        try:
+            report = importlib.import_module(name.replace("-", "_")).run(options)
+        except harness.Unavailable as reason:
+            if not given.all:
+                parser.error(f"{name} cannot run here: {reason}")
+            print(f"{name} cannot run here: {reason}", flush=True)
+            continue
         harness.print_table(report)
         print(f"written to {harness.write_json(name, report, options, given.out)}")
         ratio, goal = report.headline()
