@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +11,9 @@ from torch import Tensor, nn
 
 from problems.defense.classifiers.fixed import predicted_labels
 from zotoolkit.checks import check_positive
-from zotoolkit.errors import InvalidSetting, MissingExtra, ResultsUnwritable, brief
+from zotoolkit.compare.canvas import check_matplotlib, encoded
+from zotoolkit.compare.files import write_bytes
+from zotoolkit.errors import InvalidSetting, brief
 from zotoolkit.seeding import check_seed, torch_generator
 
 if TYPE_CHECKING:
@@ -75,16 +74,8 @@ def write_panels(path: str | Path, images: Tensor, sigma: float, denoisers: Mapp
     Raises:
         ResultsUnwritable: If it cannot be written.
     """
-    path, content = Path(path), draw_panels(images, sigma, denoisers, **more)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise ResultsUnwritable(f"cannot write {path}: {error}. Free space or choose another file.") from error
+    path = Path(path)
+    write_bytes(path, draw_panels(images, sigma, denoisers, **more))
     return path
 
 
@@ -116,11 +107,10 @@ def _denoised(denoise: Denoise, noisy: Tensor, name: str) -> Tensor:
 def _drawn(
     rows: Mapping[str, Tensor], labels: Tensor | None, classifier: Any, names: Sequence[str] | None, title: str
 ) -> bytes:
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("figures need matplotlib: pip install 'zotoolkit[plot]'.") from error
+    check_matplotlib()
+    import matplotlib
+    from matplotlib.figure import Figure
+
     count = len(next(iter(rows.values())))
     answered = classifier is not None
     with matplotlib.rc_context(_SETTINGS):
@@ -141,9 +131,7 @@ def _drawn(
             middle = (bottom + _CELL * 0.47) / height
             figure.text((left - 0.12) / width, middle, name, ha="right", va="center")
         figure.text(0.1 / width, 1 - 0.1 / height, title, ha="left", va="top", fontweight="bold", fontsize=9.5)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=200, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
+        return encoded(figure, "png", "panels", facecolor="white")
 
 
 def _show(axes: Axes, image: Tensor) -> None:

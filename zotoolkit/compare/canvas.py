@@ -114,13 +114,21 @@ def finish(
         note: Small print for the files, which have no caption.
     """
     label = f"{problem}: {caption}" if problem else caption
-    inline = _for_page(_save(figure, "svg", name, transparent=True).decode(), name, label)
+    inline = _for_page(encoded(figure, "svg", name, transparent=True).decode(), name, label)
     figure.text(0.995, 0.012, note, ha="right", va="bottom", fontsize=6.5, color=SOFT)
-    files = {ending: _save(figure, ending, name, facecolor="white") for ending in formats}
+    files = {ending: encoded(figure, ending, name, facecolor="white") for ending in formats}
     return Picture(name, caption, problem, files, inline)
 
 
-def _save(figure: Figure, ending: str, name: str, **options: Any) -> bytes:
+def encoded(figure: Figure, ending: str, name: str, **options: Any) -> bytes:
+    """Return a figure as the content of a file; the same figure gives the same bytes.
+
+    Args:
+        figure: What was drawn on.
+        ending: "png", "pdf" or "svg".
+        name: Of the figure, from which ids in an SVG are made.
+        **options: For matplotlib's `savefig`.
+    """
     import matplotlib
 
     # Neither date nor version: the same results give the same file.
