@@ -66,6 +66,16 @@ _DEFENSE_SOLVERS = {
     "ZO-AE-DS": ("zo_ae_ds", "Adam on queries at the latent, autograd below"),
 }
 
+_PDE_SOLVERS = {
+    "SRC": ("src", "the corrector as initialised: the coarse simulator alone"),
+    "NON": ("non", "Adam on single steps from reference states, autograd through the corrector alone"),
+    "Detached": ("detached", "Adam on unrolled trajectories without gradients in time"),
+    "Hybrid": ("hybrid", "Adam; queries for the simulator's Jacobian products, autograd for the corrector"),
+    "ZO-SOL": ("zo_sol", "Adam on queries on the corrector's parameters, coordinate-wise or randomised"),
+    "Sparse-ZO-SOL": ("sparse_zo_sol", "DeepZero's sparse coordinate-wise queries with Adam"),
+    "FO-SOL": ("fo_sol", "Adam by back-propagation through simulator and corrector; no zeroth-order solver"),
+}
+
 _IMAGES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 
 
@@ -135,6 +145,24 @@ def _register_defense() -> None:
         register_solver(f"Defense/{name}-v0", f"problems.defense.recipes:{function}", description=description)
 
 
+def _register_pde() -> None:
+    problems = (
+        ("WakeFlow", "wake_flow", "the unsteady wake flow behind a disc, 64 x 32 cells towards 256 x 128", 200 * 279),
+        ("KuramotoSivashinsky", "kuramoto_sivashinsky", "a coarse Kuramoto-Sivashinsky step that blows up", 600 * 90),
+        ("Burgers", "burgers", "a coarse step of the viscous Burgers equation", 600 * 90),
+    )
+    for name, function, what, queries in problems:
+        register(
+            f"PDE/{name}-v0",
+            f"problems.pde:correct_{function}",
+            description=f"solver in the loop: corrector of {what}",
+            solver="PDE/ZO-SOL-v0",
+            budget=queries + 1,
+        )
+    for name, (function, description) in _PDE_SOLVERS.items():
+        register_solver(f"PDE/{name}-v0", f"problems.pde.recipes:{function}", description=description)
+
+
 def _register_solvers() -> None:
     for name, (function, description) in _RECIPES.items():
         register_solver(f"ZO/{name}-v0", f"zotoolkit.solvers.recipes:{function}", description=description)
@@ -153,4 +181,5 @@ def _adapted(module: str) -> Iterator[EntrySpec]:
 _register_functions()
 _register_networks()
 _register_defense()
+_register_pde()
 _register_solvers()

@@ -88,6 +88,8 @@ class InnerGradientSolver(GradientSolver):
         optimizer: As in `GradientSolver`.
         scheduler: As in `GradientSolver`.
         iterations: After how many it has finished; None for as many as the query budget allows.
+        first_order: Whether back-propagation goes through what a zeroth-order solver would have to query; by default,
+            where differences is None. An interface may also stop it there.
 
     Raises:
         InvalidSetting: If an argument cannot be used.
@@ -103,12 +105,13 @@ class InnerGradientSolver(GradientSolver):
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None = None,
         iterations: int | None = None,
+        first_order: bool | None = None,
     ) -> None:
         if differences is not None and not isinstance(differences, (CGE, RGE)) and not callable(differences):
             raise InvalidSetting(f"differences must be a CGE, an RGE, a function of mu or None, got {differences!r}.")
         self._interface = AtInterface(place, differences)
         super().__init__(self._interface, optimizer, scheduler)
-        self.first_order = differences is None
+        self.first_order = differences is None if first_order is None else bool(first_order)
         self._mu: float | None = None  # as of the last tell: what is found while asking is found again
         self._iterations = None if iterations is None else check_count(iterations, "iterations")
 
