@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from problems.pde.measures import absolute_errors, relative_errors
+from problems.pde.simulators.wake.staggered import face_mask
 from zotoolkit.checks import check_choice, check_count
 from zotoolkit.errors import InvalidSetting, brief
 
@@ -23,8 +25,8 @@ class Measures:
     """How far, and by which figure.
 
     "mae" at n steps is the mean absolute error over the first n states after the start; "relative_l2" is the error's
-    length over the reference's at state n, averaged over trajectories. Both are infinite if a trajectory blew up, and
-    how many did is told beside them.
+    length over the reference's at state n. Both are averaged over trajectories, and infinite if one of them blew up; how
+    many did is told beside them, and at the end also the median over trajectories.
 
     Args:
         steps: After how many steps.
@@ -69,7 +71,7 @@ class Measures:
     def quick(self, objective: CorrectSimulator, x: Tensor) -> dict[str, float]:
         """Return the figure on the validation split."""
         predicted = objective.corrected(x, objective.references.validation, self.validated)
-        errors = self.errors(predicted, objective.references.validation)
+        errors = self.errors(predicted, objective.references, objective.references.validation)
         return {f"validation_{self.figure}_{self.validated}": self._at(errors, self.validated)}
 
     def final(self, objective: CorrectSimulator, x: Tensor) -> dict[str, float]:
@@ -78,8 +80,11 @@ class Measures:
         split = objective.references.test
         for name, point in (("test", x), *((("uncorrected", None),) if self.baseline else ())):
             predicted = objective.corrected(point, split, max(self.steps))
-            errors = self.errors(predicted, split)
-            figures |= {f"{name}_{self.figure}_{steps}": self._at(errors, steps) for steps in self.steps}
+            errors = self.errors(predicted, objective.references, split)
+            for steps in self.steps:
+                figures[f"{name}_{self.figure}_{steps}"] = self._at(errors, steps)
+                middle = self._each(errors, steps).quantile(0.5, interpolation="higher")
+                figures[f"{name}_median_{self.figure}_{steps}"] = float(middle)
             figures[f"{name}_blown_up"] = float((~torch.isfinite(errors[-1])).sum())
         if self.baseline:
             for steps in self.steps:
@@ -87,21 +92,22 @@ class Measures:
                 figures[f"of_uncorrected_{steps}"] = figures[f"test_{self.figure}_{steps}"] / alone
         return figures
 
-    def errors(self, predicted: Tensor, split: Trajectories) -> Tensor:
+    def errors(self, predicted: Tensor, references: References, split: Trajectories) -> Tensor:
         """Return the `(T + 1, N)` errors of each state; infinite from where a trajectory blew up.
 
         Args:
             predicted: `(T + 1, N, *F)`.
+            references: Whose layout says which entries count.
             split: The truth, of at least so many frames.
         """
-        true = split.states[:, : len(predicted)].movedim(1, 0).double()
-        difference = (predicted.double() - true).flatten(2)
-        if self.figure == "mae":
-            errors = difference.abs().mean(2)
-        else:
-            errors = difference.norm(dim=2) / true.flatten(2).norm(dim=2)
-        return torch.where(torch.isfinite(errors), errors, torch.inf)
+        true = split.states[:, : len(predicted)].movedim(1, 0)
+        where = face_mask(references.fields).to(true.device) if references.layout == "staggered" else None
+        measure = absolute_errors if self.figure == "mae" else relative_errors
+        return measure(predicted, true, where)
 
     def _at(self, errors: Tensor, steps: int) -> float:
-        chosen = errors[1 : steps + 1] if self.figure == "mae" else errors[steps]
-        return float(chosen.mean())
+        return float(self._each(errors, steps).mean())
+
+    def _each(self, errors: Tensor, steps: int) -> Tensor:
+        """Return the figure of each trajectory."""
+        return errors[1 : steps + 1].mean(0) if self.figure == "mae" else errors[steps]

@@ -45,7 +45,7 @@ class MarsMoon(nn.Module):
         inputs: int = 3,
         outputs: int = 2,
         padding_mode: PaddingMode = "zeros",
-        last_scale: float = 0.05,
+        last_scale: float = 1e-3,
     ) -> None:
         super().__init__()
         width, self.inputs = check_count(width, "width"), check_count(inputs, "inputs")

@@ -43,7 +43,7 @@ class PeriodicConvolutions(nn.Module):
         torch.Size([3, 48])
     """
 
-    def __init__(self, width: int = 8, kernel: int = 5, last_scale: float = 0.05) -> None:
+    def __init__(self, width: int = 8, kernel: int = 5, last_scale: float = 1e-3) -> None:
         super().__init__()
         self.width, self.kernel = check_count(width, "width"), check_count(kernel, "kernel")
         if kernel % 2 == 0:

@@ -46,7 +46,7 @@ class PlainConvolutions(nn.Module):
         *,
         padding_mode: PaddingMode = "zeros",
         activation: Callable[[], nn.Module] = nn.ReLU,
-        last_scale: float = 0.05,
+        last_scale: float = 1e-3,
     ) -> None:
         super().__init__()
         self.channels = _check_channels(channels)
@@ -84,7 +84,7 @@ class SmallConvolutions(PlainConvolutions):
         278
     """
 
-    def __init__(self, padding_mode: PaddingMode = "zeros", last_scale: float = 0.05) -> None:
+    def __init__(self, padding_mode: PaddingMode = "zeros", last_scale: float = 1e-3) -> None:
         super().__init__((3, 6, 2), 3, padding_mode=padding_mode, last_scale=last_scale)
 
 
@@ -100,7 +100,7 @@ class MediumConvolutions(PlainConvolutions):
         8434
     """
 
-    def __init__(self, padding_mode: PaddingMode = "zeros", last_scale: float = 0.05) -> None:
+    def __init__(self, padding_mode: PaddingMode = "zeros", last_scale: float = 1e-3) -> None:
         super().__init__((3, 16, 16, 2), 5, padding_mode=padding_mode, last_scale=last_scale)
 
 
@@ -118,7 +118,7 @@ class Mercury(PlainConvolutions):
     Source: Um, Brand, Fei, Holl and Thuerey, Solver-in-the-Loop, NeurIPS 2020 (and its published code).
     """
 
-    def __init__(self, padding_mode: PaddingMode = "zeros", last_scale: float = 0.05) -> None:
+    def __init__(self, padding_mode: PaddingMode = "zeros", last_scale: float = 1e-3) -> None:
         super().__init__((3, 32, 64, 2), 5, padding_mode=padding_mode, last_scale=last_scale)
 
 
