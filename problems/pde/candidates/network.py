@@ -3,6 +3,7 @@
 In an unrolled trajectory every candidate's network sees other states from the second step on, so that nothing can be
 shared between candidates but the weights. Which way a batch of queries is answered:
 
+    stack      a stack of plain convolutions on a CPU: compiled code (`problems.pde.candidates.stack`)
     own        a network that has a form of its own for many weights (`CandidateForm`): that form
     one weight a CoordinateBatch: all candidates' states go through the network as one batch, with the weights of the
                base point, and what the one weight changes is added at its layer (`problems.pde.candidates.shared`).
@@ -26,6 +27,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from typing_extensions import override
 
 from problems.pde.candidates.shared import SharedWeights
+from problems.pde.candidates.stack import Stack
 from problems.pde.candidates.weighted import OwnWeights
 from zotoolkit.checks import check_choice
 from zotoolkit.engines.layout import ParameterLayout
@@ -44,6 +46,8 @@ class CandidateNetwork:
     Args:
         module: Takes one tensor `(B, *I)` and returns one tensor `(B, *O)`.
         weights: How candidates are run that differ in all weights: "vmap", "loop", or "auto", which takes the faster.
+        compiled: Whether a stack of plain convolutions may run compiled. It then needs a C++ compiler on first use;
+            without one, or on a GPU, the other ways do.
 
     Attributes:
         layout: How the network's parameters stand in a point.
@@ -60,7 +64,7 @@ class CandidateNetwork:
                 [1., 1., 1.]])
     """
 
-    def __init__(self, module: nn.Module, *, weights: Weights = "auto") -> None:
+    def __init__(self, module: nn.Module, *, weights: Weights = "auto", compiled: bool = True) -> None:
         self.layout = ParameterLayout.of(module)
         self._module = copy.deepcopy(module)
         check_choice(weights, ("auto", "vmap", "loop"), "weights")
@@ -77,6 +81,7 @@ class CandidateNetwork:
                 )
         self._own = OwnWeights(self._module, self.layout, weights)
         self._shared = SharedWeights(self._module, self.layout)
+        self._stack = Stack.of(self._module, self.layout) if compiled and weights == "auto" else None
 
     def of(self, batch: QueryBatch) -> Candidates:
         """Return the networks of a batch's candidates, to be called in every step of an unrolled trajectory.
@@ -92,8 +97,10 @@ class CandidateNetwork:
                 f"the batch must hold queries of d={self.layout.dim} and dtype {self.layout.dtype}, got {brief(batch)}."
             )
         if isinstance(batch, CoordinateBatch) and not self._own.has_form:
-            return _OneWeight(batch, self._shared, self._own)
-        return _AllWeights(batch, self._own)
+            general: Candidates = _OneWeight(batch, self._shared, self._own)
+        else:
+            general = _AllWeights(batch, self._own)
+        return general if self._stack is None else _Compiled(batch, self._stack, general)
 
     def single(self, x: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the network at one point, `(W, *I)` -> `(W, *O)`; autograd goes through it to the point.
@@ -144,6 +151,19 @@ class Candidates(ABC):
     @abstractmethod
     def _answer(self, inputs: Tensor) -> Tensor:
         """Return `(P, W, *O)` for `(P, W, *I)`."""
+
+
+class _Compiled(Candidates):
+    """A stack of convolutions; inputs that the compiled code does not take go the general way."""
+
+    def __init__(self, batch: QueryBatch, stack: Stack, general: Candidates) -> None:
+        super().__init__(batch)
+        self._stack, self._general = stack, general
+        self._run = stack.candidates_of(batch)
+
+    @override
+    def _answer(self, inputs: Tensor) -> Tensor:
+        return self._run(inputs) if self._stack.takes(inputs) else self._general._answer(inputs)
 
 
 class _AllWeights(Candidates):

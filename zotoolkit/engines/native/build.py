@@ -1,4 +1,4 @@
-"""Compiles passes.cpp for this processor, once, and loads it.
+"""Compiles a file of C++ for this processor, once, and loads it.
 
 The library lies in the user's cache folder under a name that holds a hash of the source, the compiler and the
 processor, so that a changed one is compiled anew and machines that share a home folder do not share machine code.
@@ -23,34 +23,46 @@ from zotoolkit.cache_folder import cache_folder
 
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
 _SECONDS = 300
+_PASSES = ("zotoolkit.engines.native", "passes")
 _log = logging.getLogger("zotoolkit")
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """Return the compiled passes; None, and one line in the log, where they cannot be had."""
+    return load(*_PASSES, "element-wise passes run unfused")
+
+
+def load(package: str, stem: str, otherwise: str) -> ctypes.CDLL | None:
+    """Return a compiled library; None, and a line in the log, where it cannot be had.
+
+    Args:
+        package: That holds the source.
+        stem: The source's name without .cpp.
+        otherwise: What happens without it, for the log.
+    """
     try:
-        return ctypes.CDLL(str(_built()))
+        return ctypes.CDLL(str(_built(package, stem)))
     except (OSError, subprocess.SubprocessError, RuntimeError) as error:
-        _log.warning("element-wise passes run unfused, for they could not be compiled: %s", error)
+        _log.warning("%s, for they could not be compiled: %s", otherwise, error)
         return None
 
 
-def _built() -> Path:
+def _built(package: str = _PASSES[0], stem: str = _PASSES[1]) -> Path:
     """Return the library's file, compiled if it is not there.
 
     Raises:
         RuntimeError: If there is no compiler, or it fails.
     """
     compiler = _compiler()
-    source = resources.files("zotoolkit.engines.native").joinpath("passes.cpp").read_bytes()
+    source = resources.files(package).joinpath(f"{stem}.cpp").read_bytes()
     version = _call([compiler, "--version"])
     name = hashlib.sha256(b"\0".join((source, version, repr(_FLAGS).encode(), _processor()))).hexdigest()[:24]
-    target = cache_folder("native") / f"passes-{name}.so"
+    target = cache_folder("native") / f"{stem}-{name}.so"
     if target.exists():
         return target
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        code, made = Path(folder) / "passes.cpp", Path(folder) / "passes.so"
+        code, made = Path(folder) / f"{stem}.cpp", Path(folder) / f"{stem}.so"
         code.write_bytes(source)
         try:
             _call([compiler, *_FLAGS, "-fopenmp", str(code), "-o", str(made)])

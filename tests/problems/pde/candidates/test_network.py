@@ -116,10 +116,11 @@ def test_linear_layers_with_axes_in_the_middle(sizes: list[int], count: int, wid
 
 
 @pytest.mark.parametrize("make", [SmallConvolutions, PeriodicConvolutions, lambda: MarsMoon(4, 2)])
-@pytest.mark.parametrize("weights", ["auto", "vmap", "loop"])
+@pytest.mark.parametrize("weights", ["auto", "torch", "vmap", "loop"])
 def test_the_correctors(make: Callable[[], nn.Module], weights: Any) -> None:
     module = made(make())
-    network = CandidateNetwork(module, weights=weights)
+    compiled = weights != "torch"
+    network = CandidateNetwork(module, weights=weights if compiled else "auto", compiled=compiled)
     shape = (12,) if isinstance(module, PeriodicConvolutions) else (3, 6, 5)
     for count, width in ((1, 1), (7, 3)):
         inputs = states(count, width, *shape)
@@ -210,7 +211,7 @@ def test_a_state_that_blew_up_harms_no_other() -> None:
 
 def test_many_chunks_and_any_order() -> None:
     module = made(SmallConvolutions())
-    network = CandidateNetwork(module)
+    network = CandidateNetwork(module, compiled=False)
     batch = every_coordinate(network, module)
     shuffled = batch[torch.randperm(len(batch), generator=torch_generator(1))]
     check(module, shuffled, states(len(batch), 2, 3, 24, 16), network)
