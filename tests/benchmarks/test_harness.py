@@ -12,6 +12,7 @@ import pytest
 
 RUN = Path(__file__).resolve().parents[2] / "benchmarks" / "run.py"
 NAMES = (
+    "candidate-networks",
     "cge-accuracy",
     "cge-memory",
     "cge-resnet20",
