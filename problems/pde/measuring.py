@@ -25,8 +25,8 @@ class Measures:
     """How far, and by which figure.
 
     "mae" at n steps is the mean absolute error over the first n states after the start; "relative_l2" is the error's
-    length over the reference's at state n. Both are averaged over trajectories, and infinite if one of them blew up; how
-    many did is told beside them, and at the end also the median over trajectories.
+    length over the reference's at state n. Both are averaged over trajectories, and infinite if one of them blew up;
+    how many did is told beside them, and at the end also the median over trajectories.
 
     Args:
         steps: After how many steps.

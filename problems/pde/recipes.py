@@ -22,6 +22,7 @@ import functools
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
 from problems.pde.unrolling import DETACHED, ONE_STEP, SIMULATOR, STATE
@@ -34,7 +35,7 @@ from zotoolkit.queries import QueryBatch
 from zotoolkit.solvers.deep_zero import DeepZero
 from zotoolkit.solvers.gradient import GradientSolver, OptimizerFactory
 from zotoolkit.solvers.inner_gradient import DifferencesAt, InnerGradientSolver
-from zotoolkit.solvers.recipes import SCHEDULES, schedule_named
+from zotoolkit.solvers.recipes import SCHEDULES, schedule_factor, schedule_named
 from zotoolkit.solvers.start_point import StartPoint
 from zotoolkit.solvers.zo_grasp import ZOGrasp
 
@@ -54,24 +55,30 @@ class Scheduled(GradientSolver):
     def __init__(
         self, estimator: Estimator, optimizer: OptimizerFactory, schedule: str, iterations: int | None
     ) -> None:
-        super().__init__(estimator, optimizer)
+        super().__init__(estimator, optimizer, self._falling)
+        self._schedule = check_choice(schedule, SCHEDULES, "schedule")
         self._iterations = None if iterations is None else check_count(iterations, "iterations")
-        self._schedule, self._budget = check_choice(schedule, SCHEDULES, "schedule"), None
 
     @override
     def plan(self, budget: int) -> None:
         """Take the budget that the iterations follow from, if none were given."""
-        self._budget = budget
+        if self._iterations is None:
+            each = len(self._estimator.queries(self.x0, None, 0, self.seed, self.bounds))
+            self._length = max(1, budget // each)
 
     @override
     def _start(self) -> None:
-        self._length = self._iterations or self._affordable()
+        self._length = self._iterations
+        super()._start()
+
+    @override
+    def _ask(self) -> QueryBatch:
         if self._length is None and self._schedule != "constant":
             raise InvalidSetting(
-                f"schedule={self._schedule!r} needs iterations, or a budget; outside minimize call plan(budget)."
+                f"schedule={self._schedule!r} needs iterations, or a budget: minimize tells it, other loops call "
+                "solver.plan(budget) after reset."
             )
-        self._make_scheduler = schedule_named(self._schedule, self._length)
-        super()._start()
+        return super()._ask()
 
     @override
     def _tell(self, batch: QueryBatch, values: Tensor, usable: Tensor) -> dict[str, float]:
@@ -79,12 +86,8 @@ class Scheduled(GradientSolver):
         self.finished = self._length is not None and self.iteration + 1 >= self._length
         return figures
 
-    def _affordable(self) -> int | None:
-        if self._budget is None:
-            return None
-        x0 = self.x0
-        each = len(self.estimator.queries(x0, None, 0, self.seed, self.bounds))
-        return max(1, self._budget // each)
+    def _falling(self, optimizer: torch.optim.Optimizer) -> LambdaLR:
+        return LambdaLR(optimizer, lambda step: schedule_factor(self._schedule, step / (self._length or 1)))
 
 
 def src() -> StartPoint:

@@ -36,11 +36,20 @@ def schedule_named(name: str, iterations: int | None) -> SchedulerFactory | None
         raise InvalidSetting(f"schedule={name!r} needs iterations, the number of steps over which the rate falls to 0.")
     total = check_count(iterations, "iterations")
 
-    def factor(step: int) -> float:
-        share = min(step / total, 1.0)
-        return (1 + math.cos(math.pi * share)) / 2 if name == "cosine" else 1 - share
+    return functools.partial(LambdaLR, lr_lambda=lambda step: schedule_factor(name, step / total))
 
-    return functools.partial(LambdaLR, lr_lambda=factor)
+
+def schedule_factor(name: str, share: float) -> float:
+    """Return what a schedule multiplies the rate by when this share of it is over.
+
+    Examples:
+        >>> [schedule_factor(name, 0.5) for name in SCHEDULES]
+        [1.0, 0.5, 0.5]
+    """
+    share = min(share, 1.0)
+    if name == "constant":
+        return 1.0
+    return (1 + math.cos(math.pi * share)) / 2 if name == "cosine" else 1 - share
 
 
 def _smoothing(mu: float | None) -> float | FittingMu:
