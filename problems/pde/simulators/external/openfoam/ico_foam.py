@@ -69,8 +69,8 @@ class IcoFoam(Simulator):
         self,
         cells: int = 16,
         *,
-        dt: float = 0.25,
-        substeps: int = 5,
+        dt: float = 0.1,
+        substeps: int = 2,
         viscosity: float = 1e-3,
         scheme: Scheme = "upwind",
         tolerance: float = 1e-9,
@@ -112,7 +112,7 @@ class IcoFoam(Simulator):
     def close(self) -> None:
         self._program.close()
 
-    def finer(self, factor: int = 4) -> IcoFoam:
+    def finer(self, factor: int = 4, tolerance: float = 1e-6) -> IcoFoam:
         """Return the reference: that many times the cells along each side and the time steps, of order 2."""
         factor = check_count(factor, "factor")
         return IcoFoam(
@@ -121,7 +121,7 @@ class IcoFoam(Simulator):
             substeps=factor * self.substeps,
             viscosity=self.viscosity,
             scheme="linear",
-            tolerance=self.tolerance,
+            tolerance=tolerance,
             correctors=self.correctors,
             states_per_process=self._program.states_per_process or 1,
             workers=self._program.workers,
