@@ -96,7 +96,7 @@ def src() -> StartPoint:
 
 
 def non(
-    lr: float = 3e-3, normalize: bool = True, schedule: str = "cosine", iterations: int = 3000
+    lr: float = 1e-2, normalize: bool = True, schedule: str = "cosine", iterations: int = 3000
 ) -> InnerGradientSolver:
     """Single steps from reference states: the simulator is stepped beforehand and never in the loop.
 
@@ -110,14 +110,14 @@ def non(
 
 
 def detached(
-    lr: float = 3e-3, normalize: bool = True, schedule: str = "cosine", iterations: int = 200
+    lr: float = 1e-2, normalize: bool = True, schedule: str = "cosine", iterations: int = 300
 ) -> InnerGradientSolver:
     """Unrolled trajectories whose gradient stops at each step of the simulator; settings as in `non`."""
     return _inner(DETACHED, None, lr, normalize, schedule, iterations)
 
 
 def hybrid(
-    lr: float = 3e-3,
+    lr: float = 1e-2,
     q: int = 16,
     mu: float | None = None,
     estimator: str = "rge",
@@ -125,7 +125,7 @@ def hybrid(
     law: str = "rademacher",
     normalize: bool = True,
     schedule: str = "cosine",
-    iterations: int = 200,
+    iterations: int = 300,
 ) -> InnerGradientSolver:
     """Queries for the simulator's Jacobian products alone, autograd for the corrector.
 
@@ -150,7 +150,7 @@ def hybrid(
 
 
 def zo_sol(
-    lr: float = 3e-3,
+    lr: float = 1e-2,
     mu: float | None = None,
     estimator: str = "cge",
     difference: Difference = "forward",
@@ -182,7 +182,7 @@ def zo_sol(
 
 
 def sparse_zo_sol(
-    lr: float = 3e-3,
+    lr: float = 1e-2,
     mu: float | None = None,
     difference: Difference = "forward",
     sparsity: float = 0.9,
@@ -222,7 +222,7 @@ def sparse_zo_sol(
 
 
 def fo_sol(
-    lr: float = 3e-3, normalize: bool = True, schedule: str = "cosine", iterations: int = 200
+    lr: float = 1e-2, normalize: bool = True, schedule: str = "cosine", iterations: int = 300
 ) -> InnerGradientSolver:
     """Back-propagation through simulator and corrector: not zeroth-order, but the line that those are held against.
 

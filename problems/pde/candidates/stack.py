@@ -33,10 +33,12 @@ from zotoolkit.engines.native.build import load
 from zotoolkit.queries import CoordinateBatch, QueryBatch
 
 _NAMES = {torch.float32: "stack_float32", torch.float64: "stack_float64"}
+ACTIVATIONS = ("leaky", "softsign")
 _ONE = (1,)  # the height of a line
 _ARGUMENTS = (
     *(c_int64, c_void_p, c_void_p),  # layers, channels, biased
-    *(c_int64, c_int64, c_int, c_double),  # kernel, padding, slope
+    *(c_int64, c_int64, c_int),  # kernel, padding
+    *(c_int, c_double),  # activation, slope
     *(c_int64,) * 4,  # height, width, candidates, states of each
     *(c_void_p,) * 6,  # base, points, index, scale, inputs, outputs
     c_int,  # threads
@@ -52,7 +54,8 @@ class Stack:
         biased: Whether each convolution has a bias.
         kernel: Points it sees in each dimension.
         padding_mode: One of `PADDING_MODES`.
-        slope: Of the leaky ReLU between convolutions below 0; 0 for ReLU.
+        activation: Between convolutions: "leaky" or "softsign".
+        slope: Of a leaky ReLU below 0; 0 for ReLU.
         dtype: Of the parameters.
         axes: Of a state: the channels, unless there is but one that has no axis, and the kernel's dimensions.
     """
@@ -61,6 +64,7 @@ class Stack:
     biased: tuple[bool, ...]
     kernel: tuple[int, ...]
     padding_mode: str
+    activation: str
     slope: float
     dtype: torch.dtype
     axes: int
@@ -81,11 +85,12 @@ class Stack:
         first = convolutions[0]
         if not all(_is_alike(layer, first) for layer in convolutions):
             return None
-        slopes = {_slope(layer) for layer in between} or {0.0}
+        kinds = {_activation(layer) for layer in between} or {("leaky", 0.0)}
+        kind = kinds.pop()
         wanted = [p for layer in convolutions for p in (layer.weight, layer.bias) if p is not None]
         named = dict(module.named_parameters())
         laid_out = [named[slot.name] for slot in layout.slots]
-        if len(slopes) > 1 or None in slopes or [id(p) for p in wanted] != [id(p) for p in laid_out]:
+        if kinds or kind is None or [id(p) for p in wanted] != [id(p) for p in laid_out]:
             return None
         if any(slot.dtype != layout.dtype for slot in layout.slots) or layout.dtype not in _NAMES:
             return None
@@ -94,7 +99,7 @@ class Stack:
             tuple(layer.bias is not None for layer in convolutions),
             first.kernel_size,
             first.padding_mode,
-            float(slopes.pop() or 0.0),
+            *kind,
             layout.dtype,
             len(first.kernel_size) + (not isinstance(module, PeriodicConvolutions)),
         )
@@ -153,7 +158,7 @@ class Stack:
             (c_int * last)(*self.biased),
             *(*_ONE, *self.kernel)[-2:],
             PADDING_MODES.index(self.padding_mode),
-            self.slope,
+            *(ACTIVATIONS.index(self.activation) + 1, self.slope),
             *(*_ONE, *grid)[-2:],
             *(candidates, each),
             *weights,
@@ -197,8 +202,8 @@ def _is_alike(layer: nn.Conv1d | nn.Conv2d, first: nn.Conv1d | nn.Conv2d) -> boo
     )
 
 
-def _slope(layer: nn.Module) -> float | None:
-    """Return a leaky ReLU's slope below 0, 0 for ReLU, None for any other layer."""
+def _activation(layer: nn.Module) -> tuple[str, float] | None:
+    """Return the kind of a layer between convolutions and a leaky ReLU's slope below 0; None for any other layer."""
     if type(layer) is nn.LeakyReLU:
-        return layer.negative_slope
-    return 0.0 if type(layer) is nn.ReLU else None
+        return "leaky", layer.negative_slope
+    return {nn.ReLU: ("leaky", 0.0), nn.Softsign: ("softsign", 0.0)}.get(type(layer))

@@ -75,6 +75,10 @@ class PlainConvolutions(nn.Module):
 class SmallConvolutions(PlainConvolutions):
     """3 -> 6 -> 2 channels by kernels of 3 x 3: 278 parameters, few enough to query each of them.
 
+    With softsign, x / (1 + |x|), between them: what it adds to a state is bounded, and long roll-outs stay on track.
+    On the wake flow, trained over 4 steps, 4 of 24 networks with ReLU (rates of 1e-3 to 5e-3) went astray within 100
+    steps, and none of 15 with softsign or tanh (3e-3 and 1e-2).
+
     Args:
         padding_mode: As in `PlainConvolutions`.
         last_scale: As in `PlainConvolutions`.
@@ -85,11 +89,11 @@ class SmallConvolutions(PlainConvolutions):
     """
 
     def __init__(self, padding_mode: PaddingMode = "zeros", last_scale: float = 1e-3) -> None:
-        super().__init__((3, 6, 2), 3, padding_mode=padding_mode, last_scale=last_scale)
+        super().__init__((3, 6, 2), 3, padding_mode=padding_mode, activation=nn.Softsign, last_scale=last_scale)
 
 
 class MediumConvolutions(PlainConvolutions):
-    """3 -> 16 -> 16 -> 2 channels by kernels of 5 x 5: 8,434 parameters.
+    """3 -> 16 -> 16 -> 2 channels by kernels of 5 x 5 and softsign: 8,434 parameters.
 
     Args:
         padding_mode: As in `PlainConvolutions`.
@@ -101,7 +105,7 @@ class MediumConvolutions(PlainConvolutions):
     """
 
     def __init__(self, padding_mode: PaddingMode = "zeros", last_scale: float = 1e-3) -> None:
-        super().__init__((3, 16, 16, 2), 5, padding_mode=padding_mode, last_scale=last_scale)
+        super().__init__((3, 16, 16, 2), 5, padding_mode=padding_mode, activation=nn.Softsign, last_scale=last_scale)
 
 
 class Mercury(PlainConvolutions):

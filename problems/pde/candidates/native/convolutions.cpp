@@ -68,10 +68,13 @@ struct Grid {
     Padding padding;
 };
 
-// What a layer does with its sums: slope 1 keeps them, 0 is ReLU, others are leaky.
+enum Activation : int { NONE = 0, LEAKY = 1, SOFTSIGN = 2 };
+
+// What a layer does with its sums: a leaky ReLU of slope 0 is ReLU, softsign is v / (1 + |v|).
 template <typename T>
-inline Lanes<T> activated(Lanes<T> v, T slope) {
-    if (slope == T(1)) return v;
+inline Lanes<T> activated(Lanes<T> v, Activation activation, T slope) {
+    if (activation == NONE) return v;
+    if (activation == SOFTSIGN) return v / (T(1) + (v < Lanes<T>{} ? -v : v));
     const Lanes<T> below = slope == T(0) ? Lanes<T>{} : v * slope;
     return v < Lanes<T>{} ? below : v;
 }
@@ -81,6 +84,7 @@ struct Layer {
     Int inputs, outputs, tall, wide;
     const T* weight;
     const T* bias;  // may be null
+    Activation activation;
     T slope;
 };
 
@@ -116,7 +120,7 @@ inline void tile(const Layer<T>& layer, const Grid& grid, const T* from, T* to, 
     for (int a = 0; a < OB; ++a)
         for (int b = 0; b < YB; ++b)
             for (int c = 0; c < XB; ++c) {
-                const Lanes<T> v = activated(sum[a][b][c], layer.slope);
+                const Lanes<T> v = activated(sum[a][b][c], layer.activation, layer.slope);
                 T* place = to + (o + a) * to_plane + (y + b) * to_stride + x + c * LANES<T>;
                 const Int left = kept - c * LANES<T>;
                 if (left >= LANES<T>)
@@ -196,7 +200,8 @@ struct Network {
     const Int* channels;  // (layers + 1,)
     const int* biased;    // (layers,)
     Int tall, wide;
-    T slope;  // between layers
+    Activation activation;  // between layers
+    T slope;
     Grid grid;
     Int size, widest;
 
@@ -209,7 +214,7 @@ struct Network {
         for (Int number = 0; number < layers; ++number) {
             fill_borders(first, channels[number], grid);
             const bool last = number + 1 == layers;
-            Layer<T> layer{channels[number], channels[number + 1], tall, wide, parameters, nullptr, last ? T(1) : slope};
+            Layer<T> layer{channels[number], channels[number + 1], tall, wide, parameters, nullptr, last ? NONE : activation, slope};
             parameters += layer.inputs * layer.outputs * tall * wide;
             if (biased[number]) {
                 layer.bias = parameters;
@@ -225,10 +230,10 @@ struct Network {
 };
 
 template <typename T>
-void stack(Int layers, const Int* channels, const int* biased, Int tall, Int wide, int padding, double slope,
-           Int height, Int width, Int candidates, Int each, const T* base, const T* points, const Int* index, const T* scale,
+void stack(Int layers, const Int* channels, const int* biased, Int tall, Int wide, int padding, int activation,
+           double slope, Int height, Int width, Int candidates, Int each, const T* base, const T* points, const Int* index, const T* scale,
            const T* input, T* output, int threads) {
-    Network<T> network{layers, channels, biased, tall, wide, T(slope), {}, 0, 0};
+    Network<T> network{layers, channels, biased, tall, wide, static_cast<Activation>(activation), T(slope), {}, 0, 0};
     Grid& grid = network.grid;
     grid = {height, width, tall / 2, wide / 2, 0, 0, static_cast<Padding>(padding)};
     const Int room = (width + LANES<T> - 1) / LANES<T> * LANES<T>;
@@ -261,10 +266,10 @@ void stack(Int layers, const Int* channels, const int* biased, Int tall, Int wid
 extern "C" {
 
 #define STACK(name, T)                                                                                                \
-    void name(Int layers, const Int* channels, const int* biased, Int tall, Int wide, int padding, double slope,       \
-              Int height, Int width, Int candidates, Int each, const T* base, const T* points, const Int* index,       \
+    void name(Int layers, const Int* channels, const int* biased, Int tall, Int wide, int padding, int activation,     \
+              double slope, Int height, Int width, Int candidates, Int each, const T* base, const T* points, const Int* index,       \
               const T* scale, const T* input, T* output, int threads) {                                                \
-        stack<T>(layers, channels, biased, tall, wide, padding, slope, height, width, candidates, each, base, points,  \
+        stack<T>(layers, channels, biased, tall, wide, padding, activation, slope, height, width, candidates, each, base, points,  \
                  index, scale, input, output, threads);                                                                \
     }
 

@@ -33,7 +33,7 @@ def stack_of(module: nn.Module) -> Stack | None:
     channels=st.lists(st.integers(1, 18), min_size=2, max_size=4),
     reach=st.lists(st.integers(0, 2), min_size=1, max_size=2),
     mode=st.sampled_from(PADDING_MODES),
-    slope=st.sampled_from([0.0, 0.3]),
+    slope=st.sampled_from([0.0, 0.3, None]),
     biases=st.lists(st.booleans(), min_size=3, max_size=3),
     height=st.integers(3, 9),
     width=st.integers(3, 37),
@@ -45,7 +45,7 @@ def test_it_is_convolutions(
     channels: list[int],
     reach: list[int],
     mode: str,
-    slope: float,
+    slope: float | None,
     biases: list[bool],
     height: int,
     width: int,
@@ -59,7 +59,7 @@ def test_it_is_convolutions(
     for inputs, outputs, bias in zip(channels[:-1], channels[1:], biases, strict=False):
         layers += [
             layer(inputs, outputs, kernel, padding=tuple(reach), padding_mode=mode, bias=bias),
-            nn.LeakyReLU(slope) if slope else nn.ReLU(),
+            nn.Softsign() if slope is None else nn.LeakyReLU(slope) if slope else nn.ReLU(),
         ]
     module = made(nn.Sequential(*layers[:-1])).to(dtype)
     layout, found = ParameterLayout.of(module), stack_of(module)
@@ -81,11 +81,15 @@ def test_it_is_convolutions(
 
 def test_what_is_and_what_is_no_stack() -> None:
     conv = nn.Conv2d(2, 2, 3, padding=1)
-    assert stack_of(SmallConvolutions()) == Stack((3, 6, 2), (True, True), (3, 3), "zeros", 0.0, torch.float32, 3)
-    assert stack_of(nn.Sequential(nn.Conv2d(2, 1, 5, padding="same", bias=False))) == Stack(
-        (2, 1), (False,), (5, 5), "zeros", 0.0, torch.float32, 3
+    assert stack_of(SmallConvolutions()) == Stack(
+        (3, 6, 2), (True, True), (3, 3), "zeros", "softsign", 0.0, torch.float32, 3
     )
-    assert stack_of(PeriodicConvolutions()) == Stack((1, 8, 1), (True, True), (5,), "circular", 0.0, torch.float32, 1)
+    assert stack_of(nn.Sequential(nn.Conv2d(2, 1, 5, padding="same", bias=False))) == Stack(
+        (2, 1), (False,), (5, 5), "zeros", "leaky", 0.0, torch.float32, 3
+    )
+    assert stack_of(PeriodicConvolutions()) == Stack(
+        (1, 8, 1), (True, True), (5,), "circular", "leaky", 0.0, torch.float32, 1
+    )
 
     class Changed(PlainConvolutions):
         def forward(self, fields: torch.Tensor) -> torch.Tensor:
