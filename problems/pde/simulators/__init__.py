@@ -4,11 +4,13 @@ from problems.pde.simulators.base import Simulator, rollout
 from problems.pde.simulators.burgers import Burgers
 from problems.pde.simulators.burgers_exact import burgers_wave
 from problems.pde.simulators.callable_simulator import from_step
+from problems.pde.simulators.forced_burgers import ForcedBurgers
 from problems.pde.simulators.grids import downsample, grid_ratio
 from problems.pde.simulators.kuramoto_sivashinsky import KuramotoSivashinsky
 
 __all__ = [
     "Burgers",
+    "ForcedBurgers",
     "KuramotoSivashinsky",
     "Simulator",
     "burgers_wave",
