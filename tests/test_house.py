@@ -15,7 +15,7 @@ LIMIT = 400
 # The floors of zotoolkit, lowest first: a part imports itself and what lies below it, nothing beside or above.
 FLOORS = (
     {"cache_folder", "errors", "status"},
-    {"checks"},
+    {"checks", "files", "figures"},
     {"seeding", "spaces", "laws"},
     {"directions"},
     {"queries"},

@@ -18,8 +18,8 @@ from cells import accuracy, each, mean, percent, queries, seconds, test_loss
 from experiment import Experiment, Results, Table, Task, main
 from training import Network, Training
 
-from zotoolkit.compare.canvas import canvas, check_matplotlib, finish, label_ends
-from zotoolkit.compare.style import SOFT, LineStyle, styles
+from zotoolkit.figures.canvas import canvas, check_matplotlib, finish, label_ends
+from zotoolkit.figures.style import SOFT, LineStyle, styles
 
 FIRST, CGE, RGE, TENTH = "first-order", "CGE", "RGE", "RGE, a tenth of CGE's rate"
 SOLVERS = {FIRST: "Reference/SGD-v0", CGE: "ZO/SGD-CGE-v0", RGE: "ZO/SGD-RGE-v0", TENTH: "ZO/SGD-RGE-v0"}

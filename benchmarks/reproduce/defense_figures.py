@@ -23,8 +23,8 @@ from problems.defense.classifiers import random_forest
 from problems.defense.pictures import write_panels
 from zotoolkit.certification.plots import draw_curves
 from zotoolkit.checkpoint import load_state
-from zotoolkit.compare.files import read_json, write_bytes
 from zotoolkit.errors import ZotoolkitError
+from zotoolkit.files import read_json, write_bytes
 
 FIGURES = HERE.parents[1] / "docs" / "figures"
 SHOWN = 9

@@ -24,8 +24,8 @@ import torch
 
 from zotoolkit.checks import check_device
 from zotoolkit.compare.environment import describe_environment
-from zotoolkit.compare.files import read_json, write_bytes, write_json
 from zotoolkit.errors import CheckpointMismatch, ZotoolkitError
+from zotoolkit.files import read_json, write_bytes, write_json
 
 HERE = Path(__file__).resolve().parent
 MORE_TO_DO, INTERRUPTED = 3, 130

@@ -22,7 +22,7 @@ from training import Network
 from typing_extensions import override
 
 from zotoolkit import CoordinateBatch
-from zotoolkit.compare.files import read_json, write_json
+from zotoolkit.files import read_json, write_json
 from zotoolkit.masks import LayerwiseRandomMask
 
 MU = 5e-3

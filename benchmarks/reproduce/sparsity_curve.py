@@ -18,8 +18,8 @@ from cells import accuracy, each, mean, queries, seconds
 from experiment import Experiment, Results, Table, Task, main
 from training import SCORING_QUERIES, Network, Training
 
-from zotoolkit.compare.canvas import canvas, check_matplotlib, finish, label_ends
-from zotoolkit.compare.style import styles
+from zotoolkit.figures.canvas import canvas, check_matplotlib, finish, label_ends
+from zotoolkit.figures.style import styles
 
 # Test accuracy in percent: sparse weights and sparse gradients by back-propagation, then DeepZero.
 PAPER = {

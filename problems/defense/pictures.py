@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from problems.defense.classifiers.fixed import predicted_labels
 from zotoolkit.checks import check_positive
-from zotoolkit.compare.canvas import check_matplotlib, encoded
-from zotoolkit.compare.files import write_bytes
 from zotoolkit.errors import InvalidSetting, brief
+from zotoolkit.figures.canvas import check_matplotlib, encoded
+from zotoolkit.files import write_bytes
 from zotoolkit.seeding import check_seed, torch_generator
 
 if TYPE_CHECKING:

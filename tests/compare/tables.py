@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zotoolkit.compare import files, grid, runner, store
+from zotoolkit import files
+from zotoolkit.compare import grid, runner, store
 from zotoolkit.compare.specification import Comparison, Entry
 
 SOLVERS = (

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.compare.tables import write_comparison
-from zotoolkit.compare.canvas import Picture, spread
 from zotoolkit.compare.plots import draw_all, write_pictures
 from zotoolkit.compare.results import Results, load_results
-from zotoolkit.compare.style import FAINT, INK, styles
 from zotoolkit.errors import InvalidSetting, MissingExtra
+from zotoolkit.figures.canvas import Picture, spread
+from zotoolkit.figures.style import FAINT, INK, styles
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from zotoolkit.compare import files, store
+from zotoolkit import files
+from zotoolkit.compare import store
 from zotoolkit.errors import CheckpointDamaged, CheckpointMissing, MissingExtra, ResultsUnwritable
 
 ROWS = [

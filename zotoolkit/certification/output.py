@@ -8,7 +8,7 @@ from pathlib import Path
 from zotoolkit.certification.certificate import Certification
 from zotoolkit.certification.plots import draw_curves
 from zotoolkit.certification.report import csv_rows, csv_text, image_rows, summary, table
-from zotoolkit.compare.files import write_bytes, write_json
+from zotoolkit.files import write_bytes, write_json
 
 IMAGES_FILE = "images.csv"
 SUMMARY_FILE = "summary.json"

@@ -9,9 +9,9 @@ import numpy as np
 from zotoolkit.certification.certificate import Certification
 from zotoolkit.certification.report import shared_constant
 from zotoolkit.checks import check_choice
-from zotoolkit.compare.canvas import Picture, canvas, check_matplotlib, finish, label_ends
 from zotoolkit.compare.plots import FORMATS
-from zotoolkit.compare.style import styles
+from zotoolkit.figures.canvas import Picture, canvas, check_matplotlib, finish, label_ends
+from zotoolkit.figures.style import styles
 
 _POINTS = 401
 

@@ -24,8 +24,8 @@ from zotoolkit.certification import noise
 from zotoolkit.certification.certificate import Certification
 from zotoolkit.certification.counts import ImageCounts
 from zotoolkit.certification.settings import SmoothingSettings
-from zotoolkit.compare.files import read_json, write_json
 from zotoolkit.errors import CheckpointDamaged, CheckpointMismatch, CheckpointMissing, ResultsUnwritable
+from zotoolkit.files import read_json, write_json
 
 HEADER_FILE = "certification.json"
 COUNTS_FILE = "counts.jsonl"

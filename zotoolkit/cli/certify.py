@@ -18,9 +18,9 @@ from zotoolkit.certification.smoothing import certify
 from zotoolkit.certification.store import load_certification
 from zotoolkit.checks import check_count, check_device
 from zotoolkit.cli.common import INTERRUPTED, add_command, add_imports, complain, whole_number
-from zotoolkit.compare.files import check_writable
 from zotoolkit.compare.imports import check_imports
 from zotoolkit.errors import InvalidLabels, InvalidSetting, MissingExtra, RadiusWarning
+from zotoolkit.files import check_writable
 
 _PROBE = 16
 _EXAMPLES = """examples:

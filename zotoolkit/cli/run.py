@@ -9,11 +9,11 @@ from typing import Any
 
 from zotoolkit.cli.common import INTERRUPTED, add_command, add_run_options, complain, split_settings, whole_number
 from zotoolkit.compare.cell import RUN_FILE, Cell, run_cell
-from zotoolkit.compare.files import check_writable
 from zotoolkit.compare.imports import check_imports
 from zotoolkit.compare.runner import COMPARISON_FILE
 from zotoolkit.compare.specification import Entry, labelled, problem_spec, slug, solver_spec
 from zotoolkit.errors import CheckpointExists, InvalidSetting
+from zotoolkit.files import check_writable
 from zotoolkit.problem_registry import spec
 from zotoolkit.registration import EntrySpec
 

@@ -18,10 +18,10 @@ from zotoolkit.checkpoint import has_checkpoint
 from zotoolkit.checks import check_count
 from zotoolkit.compare import store
 from zotoolkit.compare.curve import CurveRecorder
-from zotoolkit.compare.files import read_json, write_json
 from zotoolkit.compare.imports import import_all
 from zotoolkit.compare.specification import Entry
 from zotoolkit.errors import CheckpointDamaged, CheckpointVersion, InvalidSetting, UnknownSetting
+from zotoolkit.files import read_json, write_json
 from zotoolkit.minimize import minimize
 from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.problem_registry import make, spec

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from zotoolkit.compare import store
 from zotoolkit.compare.cell import Cell
-from zotoolkit.compare.files import read_json
 from zotoolkit.compare.specification import Comparison, slug
 from zotoolkit.errors import CheckpointError
+from zotoolkit.files import read_json
 
 CELLS = "cells"
 ERROR_FILE = "error.json"

@@ -10,12 +10,12 @@ import numpy as np
 
 from zotoolkit.checks import check_choice
 from zotoolkit.compare import profiles, statistics, store
-from zotoolkit.compare.canvas import Picture, canvas, check_matplotlib, finish, label_ends, set_log
 from zotoolkit.compare.curve import METRIC
-from zotoolkit.compare.files import write_bytes
 from zotoolkit.compare.results import Results
 from zotoolkit.compare.specification import slug
-from zotoolkit.compare.style import LineStyle, styles
+from zotoolkit.figures.canvas import Picture, canvas, check_matplotlib, finish, label_ends, set_log
+from zotoolkit.figures.style import LineStyle, styles
+from zotoolkit.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from zotoolkit.compare import statistics, text
-from zotoolkit.compare.files import write_bytes
 from zotoolkit.compare.grid import Place
 from zotoolkit.compare.plots import Picture
 from zotoolkit.compare.results import Results
 from zotoolkit.compare.store import keep, metric_columns, numbers, select
 from zotoolkit.errors import MissingExtra
+from zotoolkit.files import write_bytes
 
 REPORT_FILE = "report.html"
 _TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"

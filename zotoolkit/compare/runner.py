@@ -21,12 +21,12 @@ from zotoolkit.compare import store
 from zotoolkit.compare.cell import check_device, check_entry
 from zotoolkit.compare.display import Display
 from zotoolkit.compare.environment import describe_environment, effective_settings, usable_cores
-from zotoolkit.compare.files import check_writable, read_json, write_json
 from zotoolkit.compare.grid import ERROR_FILE, Place, places
 from zotoolkit.compare.imports import import_all
 from zotoolkit.compare.pool import Event, Pool
 from zotoolkit.compare.specification import Comparison, problem_spec, solver_spec
 from zotoolkit.errors import CheckpointMismatch, CheckpointVersion, ResultsUnwritable
+from zotoolkit.files import check_writable, read_json, write_json
 
 COMPARISON_FILE = "comparison.json"
 LOCK_FILE = ".lock"

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from zotoolkit.compare.curve import METRIC
-from zotoolkit.compare.files import read_json, write_bytes, write_json
 from zotoolkit.errors import CheckpointDamaged, CheckpointMissing, MissingExtra
+from zotoolkit.files import read_json, write_bytes, write_json
 
 COLUMNS = (
     "problem",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zotoolkit.compare.style import FAINT, INK, SOFT, LineStyle
 from zotoolkit.errors import MissingExtra
+from zotoolkit.figures.style import FAINT, INK, SOFT, LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

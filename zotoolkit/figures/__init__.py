@@ -1,0 +1,1 @@
+"""What figures share wherever they are drawn: their frame, their labels, their colours, their files."""
