@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from problems.pde.references.progress import Progress, shown
+from problems.pde.progress import Progress, shown
 from problems.pde.references.trajectories import SPLITS, Layout, References, Trajectories
 from problems.pde.simulators.base import Simulator
 from zotoolkit.artifacts import fingerprint, kept

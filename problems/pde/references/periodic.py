@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from problems.pde.progress import Progress
 from problems.pde.references.make import Start, make_references
-from problems.pde.references.progress import Progress
 from problems.pde.references.trajectories import SPLITS, References
 from problems.pde.simulators.burgers import Burgers
 from problems.pde.simulators.grids import downsample
@@ -41,9 +41,9 @@ def kuramoto_sivashinsky_references(
 ) -> References:
     """Return trajectories on the attractor, on the grid of a coarse simulator, made by `coarse.finer`.
 
-    At the defaults a trajectory is 100 units of time long, 8.4 Lyapunov times (the largest exponent was measured as
-    0.0844 +- 0.0012 at a length of 60), and the spin-up takes as long. That makes in one second on one core. A split's start
-    states are drawn by its own seed: the sizes of the others do not change it.
+    At the defaults a trajectory is 100 units of time long, 8.4 Lyapunov times: the largest exponent was measured as
+    0.0844 +- 0.0012 at a length of 60. The spin-up takes as long. All is made in one second on one core. A split's
+    start states are drawn by its own seed: the sizes of the others do not change it.
 
     Args:
         coarse: The simulator that is to be corrected; `KuramotoSivashinsky()` by default.

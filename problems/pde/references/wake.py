@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from problems.pde.progress import Progress
 from problems.pde.references.make import Start, make_references
-from problems.pde.references.progress import Progress
 from problems.pde.references.trajectories import SPLITS, References
 from problems.pde.simulators.wake.flow import WakeFlow
 from problems.pde.simulators.wake.geometry import check_resolution

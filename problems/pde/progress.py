@@ -1,4 +1,4 @@
-"""How far the making of reference data is: a callback of the caller's, or a line that appears when it takes long."""
+"""How far something that takes long has come: a callback of the caller's, or a line that appears when it takes long."""
 
 from __future__ import annotations
 
