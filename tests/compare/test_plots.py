@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import io
-import itertools
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from tests.compare.tables import write_comparison
 from zotoolkit.compare.plots import draw_all, write_pictures
 from zotoolkit.compare.results import Results, load_results
 from zotoolkit.errors import InvalidSetting, MissingExtra
-from zotoolkit.figures.canvas import Picture, spread
-from zotoolkit.figures.style import FAINT, INK, styles
+from zotoolkit.figures.canvas import Picture
+from zotoolkit.figures.style import FAINT, INK
 
 
 @pytest.fixture(scope="module")
@@ -96,28 +93,3 @@ def test_without_matplotlib_the_extra_is_named(results: Results, monkeypatch: py
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtra, match=r"pip install 'zotoolkit\[plot\]'"):
         draw_all(results)
-
-
-@given(
-    wanted=st.lists(st.floats(0, 100), min_size=1, max_size=8),
-    gap=st.floats(0.1, 12),
-)
-def test_labels_never_overlap_and_keep_their_order(wanted: list[float], gap: float) -> None:
-    given_places = {str(i): place for i, place in enumerate(wanted)}
-    found = spread(given_places, gap, 100.0)
-    places = list(found.values())
-    assert set(found) == set(given_places)
-    assert all(later - earlier >= gap * (1 - 1e-9) - 1e-9 for earlier, later in itertools.pairwise(places))
-    assert [given_places[name] for name in found] == sorted(wanted)
-    assert min(places) >= 0
-    assert max(places) <= 100 + 1e-9
-    if all(b - a >= gap for a, b in itertools.pairwise(sorted(wanted))):
-        assert found == {name: given_places[name] for name in found}
-
-
-def test_many_solvers_look_different() -> None:
-    names = [f"solver {i}" for i in range(25)]
-    looks = styles([*names, "reference"], ["reference"])
-    assert len({(look.colour, str(look.dashes), look.marker) for look in looks.values()}) == 26
-    assert looks["reference"].colour == INK
-    assert [looks[name].colour for name in names].count(INK) == 0

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from zotoolkit import files
 from zotoolkit.compare import store
 from zotoolkit.errors import CheckpointDamaged, CheckpointMissing, MissingExtra, ResultsUnwritable
 
@@ -87,26 +86,8 @@ def test_json_that_is_damaged(tmp_path: Path, content: str) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for write in (
-        lambda: store.write_curve(tmp_path / "file", ROWS, "P", "S", 0),
-        lambda: files.check_writable(tmp_path / "file" / "deeper"),
-    ):
-        with pytest.raises(ResultsUnwritable, match="cannot write"):
-            write()
-
-
-def test_a_failed_write_leaves_the_former_file_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "result.json"
-    files.write_json(path, {"a": 1})
-
-    def full(handle: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(ResultsUnwritable, match="No space left on device"):
-        files.write_json(path, {"a": 2})
-    assert files.read_json(path, "result") == {"a": 1}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
+    with pytest.raises(ResultsUnwritable, match="cannot write"):
+        store.write_curve(tmp_path / "file", ROWS, "P", "S", 0)
 
 
 def test_parquet_holds_the_same(tmp_path: Path) -> None:
