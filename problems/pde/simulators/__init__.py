@@ -7,12 +7,14 @@ from problems.pde.simulators.callable_simulator import from_step
 from problems.pde.simulators.forced_burgers import ForcedBurgers
 from problems.pde.simulators.grids import downsample, grid_ratio
 from problems.pde.simulators.kuramoto_sivashinsky import KuramotoSivashinsky
+from problems.pde.simulators.smoke import SmokeFlow
 
 __all__ = [
     "Burgers",
     "ForcedBurgers",
     "KuramotoSivashinsky",
     "Simulator",
+    "SmokeFlow",
     "burgers_wave",
     "downsample",
     "from_step",
