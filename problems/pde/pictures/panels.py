@@ -85,7 +85,7 @@ def colour_bar(figure: Figure, image: AxesImage, where: tuple[float, float, floa
     """Draw the scale of the colours at a place in inches: left, bottom, width, height."""
     bar = figure.colorbar(image, cax=place(figure, *where), extend="both", extendfrac=0.03)
     bar.outline.set_linewidth(0.6)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
-    bar.set_label(what)
+    bar.set_label(what, rotation=90 if len(what) > 2 else 0)
 
 
 def check_methods(methods: object, form: str, dimensions: int) -> dict[str, Tensor]:

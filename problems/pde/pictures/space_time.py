@@ -96,6 +96,7 @@ def draw_space_time(
                 axes.set_facecolor(GONE)
                 axes.set(xlim=(-dt / 2, (frames - 0.5) * dt), ylim=(0, length), yticks=[0, length])
                 axes.tick_params(labelbottom=line == len(paths) - 1, labelleft=not column, labelsize=7.5)
+                axes.locator_params(axis="x", nbins=6)
                 _mark_end(axes, values, dt, frames)
                 if line == len(paths) - 1:
                     axes.set_xlabel("time")

@@ -20,9 +20,6 @@ TRAIN = tuple(1e4 * 2**k for k in range(4, 10))
 VALIDATION = (2.1e4 * 2**4, 2.1e4 * 2**7)
 TEST = tuple(3e4 * 2**k for k in range(3, 8))
 
-# On one core 13 states at 256 x 128 cells took 36 s together and 51 s in twos: each chunk reads the matrix that
-# corrects for the disc once, 26 MB.
-_CHUNK = 16
 _VERSION = 1  # of WakeFlow's results: another one leaves former data in the cache alone
 
 
@@ -43,7 +40,7 @@ def wake_references(
     """Return trajectories of the wake on the grid of `WakeFlow(resolution)`, made on a finer one.
 
     All Reynolds numbers run together from the same initial state. The fine and the coarse grid have the same viscosity,
-    100^2 / reynolds. The 13 simulations of 1,499 steps at the defaults take some 35 s on one core, once: they are kept
+    100^2 / reynolds. The 13 simulations of 1,499 steps at the defaults take some 40 s on one core, once: they are kept
     in the cache, where they need 112 MB.
 
     Args:
@@ -76,7 +73,7 @@ def wake_references(
     resolution, factor = check_resolution(resolution), check_count(factor, "factor")
     numbers = {name: _reynolds(values, name) for name, values in zip(SPLITS, (train, validation, test), strict=True)}
     _check_different(numbers)
-    fine = WakeFlow(factor * resolution, dt=dt, chunk=_CHUNK)
+    fine = WakeFlow(factor * resolution, dt=dt)
     key: dict[str, Any] = {"simulator": "WakeFlow", "version of it": _VERSION, "factor": factor}
     key["physics"] = {"resolution": resolution}
 
