@@ -31,7 +31,7 @@ def test_a_run_by_id_takes_the_familys_solver() -> None:
     spec = zotoolkit.spec("PDE/WakeFlow-v0")
     assert (spec.solver, spec.budget) == ("PDE/ZO-SOL-v0", 300 * 279 + 1)
     objective = zotoolkit.make("PDE/WakeFlow-v0", **SMALL)
-    result = zotoolkit.minimize(objective, zotoolkit.make_solver(spec.solver), budget=3 * 279 + 1, progress=False)
+    result = zotoolkit.minimize(objective, zotoolkit.make_solver(str(spec.solver)), budget=3 * 279 + 1, progress=False)
     assert result.queries == 3 * 279
     assert set(result.costs) == {"forward_equivalents", "state_steps"}
     assert "of_uncorrected_11" in result.metrics
