@@ -6,8 +6,8 @@ in the cache, and copies a few hundred weights rather than sharing them. On one 
 microseconds a state and, in brackets, billions of operations a second:
 
     parameters     compiled      one weight each, shared     vmap
-    278             20 (57)      115                          151
-    8,434          375 (92)      631                         1040
+    278             20 (57)      120                          155
+    8,434          365 (94)      668                         1180
 
 A core of that processor does some 110 billion a second at most: the smallest network could take 10 microseconds, and
 MarsMoon, which runs on torch's kernels, is at that limit already (10.8 milliseconds).

@@ -214,7 +214,8 @@ struct Network {
         for (Int number = 0; number < layers; ++number) {
             fill_borders(first, channels[number], grid);
             const bool last = number + 1 == layers;
-            Layer<T> layer{channels[number], channels[number + 1], tall, wide, parameters, nullptr, last ? NONE : activation, slope};
+            Layer<T> layer{channels[number], channels[number + 1], tall, wide, parameters, nullptr,
+                           last ? NONE : activation, slope};
             parameters += layer.inputs * layer.outputs * tall * wide;
             if (biased[number]) {
                 layer.bias = parameters;
@@ -231,9 +232,9 @@ struct Network {
 
 template <typename T>
 void stack(Int layers, const Int* channels, const int* biased, Int tall, Int wide, int padding, int activation,
-           double slope, Int height, Int width, Int candidates, Int each, const T* base, const T* points, const Int* index, const T* scale,
-           const T* input, T* output, int threads) {
-    Network<T> network{layers, channels, biased, tall, wide, static_cast<Activation>(activation), T(slope), {}, 0, 0};
+           double slope, Int height, Int width, Int candidates, Int each, const T* base, const T* points,
+           const Int* index, const T* scale, const T* input, T* output, int threads) {
+    Network<T> network{layers, channels, biased, tall, wide, Activation(activation), T(slope), {}, 0, 0};
     Grid& grid = network.grid;
     grid = {height, width, tall / 2, wide / 2, 0, 0, static_cast<Padding>(padding)};
     const Int room = (width + LANES<T> - 1) / LANES<T> * LANES<T>;
@@ -265,12 +266,12 @@ void stack(Int layers, const Int* channels, const int* biased, Int tall, Int wid
 
 extern "C" {
 
-#define STACK(name, T)                                                                                                \
-    void name(Int layers, const Int* channels, const int* biased, Int tall, Int wide, int padding, int activation,     \
-              double slope, Int height, Int width, Int candidates, Int each, const T* base, const T* points, const Int* index,       \
-              const T* scale, const T* input, T* output, int threads) {                                                \
-        stack<T>(layers, channels, biased, tall, wide, padding, activation, slope, height, width, candidates, each, base, points,  \
-                 index, scale, input, output, threads);                                                                \
+#define STACK(name, T)                                                                                              \
+    void name(Int layers, const Int* channels, const int* biased, Int tall, Int wide, int padding, int activation,   \
+              double slope, Int height, Int width, Int candidates, Int each, const T* base, const T* points,         \
+              const Int* index, const T* scale, const T* input, T* output, int threads) {                            \
+        stack<T>(layers, channels, biased, tall, wide, padding, activation, slope, height, width, candidates, each,  \
+                 base, points, index, scale, input, output, threads);                                                \
     }
 
 STACK(stack_float32, float)
