@@ -28,6 +28,7 @@ NAMES = (
     "rge-resnet20",
     "solver-overhead",
     "vmap-engine",
+    "wake-references",
     "wake-step",
 )
 

@@ -43,8 +43,8 @@ def animate_vorticity(
 ) -> bytes:
     """Draw the vorticity of the wake as an animated GIF that repeats for ever.
 
-    At the default width 100 pictures took 0.9 MB and 2 s with two methods, 1.8 MB and 4 s with five. A method is a grey
-    panel from its first state that is not finite on.
+    At the default width 100 pictures took 0.9 MB with two methods, 1.8 to 2.7 MB and some 5 s with five. A method is a
+    grey panel from its first state that is not finite on.
 
     Args:
         methods: As in `draw_vorticity`; the first gives the scale of the colours.
