@@ -112,6 +112,10 @@ class MetricsWarning(UserWarning):
     """Figures of merit could not be had when a run had ended; its result stands without them."""
 
 
+class PicturesWarning(UserWarning):
+    """A problem could not draw its pictures; the results stand without them."""
+
+
 class RadiusWarning(UserWarning):
     """A radius was asked for that so few samples cannot certify, whatever the classifier answers."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, final
@@ -16,6 +16,7 @@ from typing_extensions import Self
 from zotoolkit import dispatch
 from zotoolkit.checks import check_count
 from zotoolkit.errors import CheckpointMismatch, InvalidBatch, InvalidSetting, brief
+from zotoolkit.figures.drawing import Drawing
 from zotoolkit.queries import CoordinateBatch, QueryBatch, SeededBatch
 from zotoolkit.seeding import check_seed
 from zotoolkit.spaces import bounds_of, check_space, check_start, dtype_of
@@ -117,6 +118,20 @@ class BlackBoxObjective(ABC):
     def final_metrics(self, x: Tensor) -> dict[str, float]:
         """Return figures of merit that are too dear for every point of a curve; asked once, when a run has ended."""
         return {}
+
+    def pictures(self, points: Mapping[str, Mapping[int, Tensor]]) -> Sequence[Drawing]:
+        """Draw what points mean, such as trajectories or images, for those who compare solvers; nothing by default.
+
+        Not a query. `zotoolkit run` asks at its end, with its own point, and `zotoolkit compare` once a problem, with
+        the points of all solvers and seeds. It may raise, such as `zotoolkit.errors.MissingExtra` where matplotlib is
+        not installed: results are kept, and a warning says why there are no pictures.
+
+        Args:
+            points: By solver's label, by seed: the `(d,)` point that the solver recommended at the end of that run. The
+                caller has reset to none of these seeds. Where a point means something together with its seed only, as
+                where a network's fixed parts are drawn by it, call `reset(seed=seed)` before using it.
+        """
+        return ()
 
     def costs(self, batch: QueryBatch) -> dict[str, float]:
         """Return what answering the batch costs; a fast path that computes a share of a forward says so here.

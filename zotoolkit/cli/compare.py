@@ -9,7 +9,9 @@ from typing import Any
 
 from zotoolkit.cli.common import FAILED, INTERRUPTED, add_command, add_run_options, complain, whole_number
 from zotoolkit.compare import store
+from zotoolkit.compare.drawings import PICTURES
 from zotoolkit.compare.plots import draw_all, write_pictures
+from zotoolkit.compare.problem_pictures import draw_problems
 from zotoolkit.compare.report import write_report
 from zotoolkit.compare.results import Results, load_results
 from zotoolkit.compare.runner import run_comparison
@@ -98,11 +100,14 @@ def publish(results: Results) -> None:
     try:
         pictures = draw_all(results)
         figures = write_pictures(pictures, results.folder)
-        report = write_report(results, pictures)
+        drawings = draw_problems(results)
+        report = write_report(results, pictures, drawings)
     except MissingExtra as error:
         complain(f"no report: {error}")
         return
     print(f"figures:  {figures[0].parent}")
+    if drawings:
+        print(f"pictures: {results.folder / PICTURES}")
     print(f"report:   {report.resolve()}")
 
 

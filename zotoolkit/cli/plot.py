@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from zotoolkit.cli.common import add_command
+from zotoolkit.compare.drawings import drawing_files
 from zotoolkit.compare.plots import FORMATS, draw_all, write_pictures
+from zotoolkit.compare.problem_pictures import draw_problems
 from zotoolkit.compare.results import load_results
 
 
@@ -22,7 +24,10 @@ def add_parser(commands: Any) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Draw and print the files' paths."""
-    pictures = draw_all(load_results(arguments.folder), arguments.format)
-    for path in write_pictures(pictures, arguments.folder):
+    results = load_results(arguments.folder)
+    for path in write_pictures(draw_all(results, arguments.format), arguments.folder):
         print(path)
+    if draw_problems(results):
+        for path in drawing_files(arguments.folder):
+            print(path)
     return 0

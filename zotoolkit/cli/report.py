@@ -9,6 +9,7 @@ from typing import Any
 
 from zotoolkit.cli.common import add_command
 from zotoolkit.compare.plots import draw_all, write_pictures
+from zotoolkit.compare.problem_pictures import stored_or_drawn
 from zotoolkit.compare.report import write_report
 from zotoolkit.compare.results import load_results
 
@@ -28,5 +29,5 @@ def execute(arguments: argparse.Namespace) -> int:
         results = dataclasses.replace(results, comparison=comparison)
     pictures = draw_all(results)
     write_pictures(pictures, arguments.folder)
-    print(write_report(results, pictures).resolve())
+    print(write_report(results, pictures, stored_or_drawn(results)).resolve())
     return 0

@@ -9,6 +9,7 @@ from typing import Any
 
 from zotoolkit.cli.common import INTERRUPTED, add_command, add_run_options, complain, split_settings, whole_number
 from zotoolkit.compare.cell import RUN_FILE, Cell, run_cell
+from zotoolkit.compare.drawings import drawing_files
 from zotoolkit.compare.imports import check_imports
 from zotoolkit.compare.runner import COMPARISON_FILE
 from zotoolkit.compare.specification import Entry, labelled, problem_spec, slug, solver_spec
@@ -94,12 +95,14 @@ def _given_or_own(given: Any, own: Any, option: str, registered: EntrySpec) -> A
 def carry_out(cell: Cell, folder: Path, *, progress: bool) -> int:
     """Run or continue a cell in a folder and print what came of it."""
     try:
-        result = run_cell(cell, folder, progress=progress)
+        result = run_cell(cell, folder, progress=progress, draw=True)
     except KeyboardInterrupt:
         complain(f"interrupted; the checkpoint is written. Go on with: zotoolkit resume {folder}")
         return INTERRUPTED
     print(f"{cell.solver.id} on {cell.problem.id}, seed {cell.seed}")
     print(result)
+    for path in drawing_files(folder):
+        print(f"picture {path}")
     print(f"saved in {folder}")
     return 0
 

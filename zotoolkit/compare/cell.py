@@ -18,9 +18,10 @@ from zotoolkit.checkpoint import has_checkpoint
 from zotoolkit.checks import check_count
 from zotoolkit.compare import store
 from zotoolkit.compare.curve import CurveRecorder
+from zotoolkit.compare.drawings import drawn, draws, warn, write_drawings
 from zotoolkit.compare.imports import import_all
 from zotoolkit.compare.specification import Entry
-from zotoolkit.errors import CheckpointDamaged, CheckpointVersion, InvalidSetting, UnknownSetting
+from zotoolkit.errors import CheckpointDamaged, CheckpointVersion, InvalidSetting, ResultsUnwritable, UnknownSetting
 from zotoolkit.files import read_json, write_json
 from zotoolkit.minimize import minimize
 from zotoolkit.objective import BlackBoxObjective
@@ -169,15 +170,17 @@ def run_cell(
     callbacks: Sequence[Callback] = (),
     progress: bool = False,
     keep_checkpoint: bool = True,
+    draw: bool = False,
 ) -> Result:
-    """Run a cell, or continue it from its folder's checkpoint, and write its curve and its result.
+    """Run a cell, or continue it from its folder's checkpoint, and write its curve, its point and its result.
 
     Args:
         cell: What to run.
-        folder: Where its checkpoint, `run.json`, `curve.csv` and `result.json` go.
+        folder: Where its checkpoint, `run.json`, `curve.csv`, `point.safetensors` and `result.json` go.
         callbacks: More callbacks; when resuming, the same ones.
         progress: Whether to show a progress bar.
         keep_checkpoint: Whether the last checkpoint stays once the result is written.
+        draw: Whether the problem's pictures are drawn then, into the folder's `pictures`.
 
     Raises:
         ZotoolkitError: If the problem or the solver cannot be made, the run failed or nothing can be written.
@@ -202,14 +205,26 @@ def run_cell(
                 checkpoint_seconds=cell.checkpoint_seconds,
                 resume=has_checkpoint(folder),
             )
-            recorder.finish()
+            recorder.finish(result.metrics)
             store.write_curve(folder, recorder.rows, cell.problem.label, cell.solver.label, cell.seed)
+            store.write_point(folder, result.x)
             store.write_result(folder, _summary(cell, objective, result, recorder, started))
+            if draw and draws(objective):
+                _draw(cell, objective, result, folder)
         finally:
             solver.close()
     if not keep_checkpoint:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return result
+
+
+def _draw(cell: Cell, objective: BlackBoxObjective, result: Result, folder: Path) -> None:
+    """Draw and write a problem's pictures of one point; where that fails there is a warning and the run stands."""
+    pictures = drawn(objective, cell.problem.label, {cell.solver.label: {cell.seed: result.x}})
+    try:
+        write_drawings({cell.problem.label: pictures}, folder)
+    except ResultsUnwritable as error:
+        warn(cell.problem.label, error)
 
 
 def _summary(
@@ -230,6 +245,7 @@ def _summary(
         "metrics": result.metrics,
         "reason": result.reason.name,
         "dimension": objective.dim,
+        "draws": draws(objective),
         "device": str(objective.device),
         "host": platform.node(),
         "started": started,
@@ -241,7 +257,7 @@ def check_entry(entry: Entry, device: str | None = None) -> dict[str, Any]:
     """Make a problem (device given) or a solver (device None) once, so that a bad setting is known at once.
 
     Returns:
-        Of a problem its dimension and plain metadata; of a solver nothing.
+        Of a problem its dimension, plain metadata and whether it draws pictures; of a solver nothing.
 
     Raises:
         ZotoolkitError: If it cannot be made.
@@ -257,7 +273,7 @@ def check_entry(entry: Entry, device: str | None = None) -> dict[str, Any]:
                 for name, value in objective.metadata.items()
                 if isinstance(value, (str, int, float, bool, type(None)))
             }
-            return {"dimension": objective.dim, "metadata": plain}
+            return {"dimension": objective.dim, "metadata": plain, "draws": draws(objective)}
     except TypeError as error:  # a constructor that got a text where it wanted a number
         if isinstance(error, UnknownSetting):
             raise

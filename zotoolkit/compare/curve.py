@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -56,8 +57,11 @@ class CurveRecorder(Callback):
         if run.queries >= self._next_at():
             self._take(run)
 
-    def finish(self) -> None:
+    def finish(self, metrics: Mapping[str, float] | None = None) -> None:
         """Add the run's last point; called once `minimize` has returned, and not after an interrupt.
+
+        Args:
+            metrics: What the result tells at its point, final metrics among it.
 
         Raises:
             RuntimeError: If there was no run.
@@ -68,6 +72,7 @@ class CurveRecorder(Callback):
         if self.rows and self.rows[-1]["queries"] >= run.queries:
             self.rows.pop()
         self._take(run)
+        self.rows[-1].update({METRIC + name: float(value) for name, value in (metrics or {}).items()})
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from zotoolkit.figures.style import LineStyle, styles
 from zotoolkit.files import write_bytes
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 FIGURES = "figures"
@@ -60,7 +61,7 @@ def draw_all(results: Results, formats: Sequence[str] = ("png",)) -> list[Pictur
         if rows.empty:
             continue
         pictures += [_anytime(results, problem, looks, formats, against) for against in _axes_for(results, problem)]
-        metrics = store.metric_columns(rows.dropna(axis="columns", how="all"))
+        metrics = [metric for metric in store.metric_columns(rows) if _is_curve(rows, metric)]
         pictures += [_anytime(results, problem, looks, formats, "queries", metric) for metric in metrics]
     if len(results.problems) > 1 and len(results.ranked) > 1:
         pictures.extend(_profiles(results, looks, formats))
@@ -85,6 +86,12 @@ def _axes_for(results: Results, problem: str) -> list[str]:
     """Return what to draw a problem's loss against."""
     rows = results.of(problem)
     return [*list(_AXES)[:2], *(["forward_equivalents"] if statistics.forwards_differ(rows) else [])]
+
+
+def _is_curve(rows: pd.DataFrame, metric: str) -> bool:
+    """Whether a metric is known at more than one place of some run; what is measured once, at its end, is no curve."""
+    known = store.keep(rows, ~np.isnan(store.numbers(rows, metric)))
+    return bool(known.duplicated(["solver", "seed"]).any())
 
 
 def _anytime(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -16,18 +17,23 @@ from zotoolkit.compare.plots import Picture
 from zotoolkit.compare.results import Results
 from zotoolkit.compare.store import keep, metric_columns, numbers, select
 from zotoolkit.errors import MissingExtra
+from zotoolkit.figures.drawing import Drawing
 from zotoolkit.files import write_bytes
 
 REPORT_FILE = "report.html"
+_WIDE = 1300  # pixels: a picture wider than the curves' files has a row to itself
 _TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 
 
-def write_report(results: Results, pictures: Sequence[Picture]) -> Path:
+def write_report(
+    results: Results, pictures: Sequence[Picture], drawings: Mapping[str, Sequence[Drawing]] | None = None
+) -> Path:
     """Write the page into the results' folder.
 
     Args:
         results: What to report.
         pictures: What `plots.draw_all` returned.
+        drawings: What the problems drew, by their labels.
 
     Returns:
         The page's path.
@@ -37,11 +43,13 @@ def write_report(results: Results, pictures: Sequence[Picture]) -> Path:
         ResultsUnwritable: If it cannot be written.
     """
     path = results.folder / REPORT_FILE
-    write_bytes(path, render(results, pictures).encode())
+    write_bytes(path, render(results, pictures, drawings).encode())
     return path
 
 
-def render(results: Results, pictures: Sequence[Picture]) -> str:
+def render(
+    results: Results, pictures: Sequence[Picture], drawings: Mapping[str, Sequence[Drawing]] | None = None
+) -> str:
     """Return the page."""
     try:
         import jinja2
@@ -51,7 +59,7 @@ def render(results: Results, pictures: Sequence[Picture]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(**_content(results, pictures))
+    return template.render(**_content(results, pictures), drawings=_drawings(results, drawings or {}))
 
 
 def _content(results: Results, pictures: Sequence[Picture]) -> dict[str, Any]:
@@ -119,6 +127,25 @@ def _problem(results: Results, problem: str, pictures: Sequence[Picture]) -> dic
         "champion": champions[0] if champions else None,
         "pairings": _pairings(results, problem, column, champions[0]) if champions else [],
     }
+
+
+def _drawings(results: Results, drawings: Mapping[str, Sequence[Drawing]]) -> list[dict[str, Any]]:
+    """Return every problem with the pictures that it drew, as data that the page holds itself."""
+    found = []
+    for problem in results.problems:
+        shown = [
+            {
+                "address": f"data:image/{picture.ending};base64,{base64.b64encode(picture.content).decode()}",
+                "caption": picture.caption,
+                "width": picture.size[0],
+                "height": picture.size[1],
+                "wide": picture.size[0] > _WIDE,
+            }
+            for picture in drawings.get(problem, ())
+        ]
+        if shown:
+            found.append({"name": problem, "pictures": shown})
+    return found
 
 
 def _row(row: Mapping[Any, Any], metrics: Sequence[str]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Results:
         frame: The finished runs' curves.
         failures: Cells whose last attempt failed.
         unfinished: Cells that have neither finished nor failed.
+        places: All cells.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class Results:
     frame: pd.DataFrame
     failures: list[Place]
     unfinished: list[Place]
+    places: list[Place]
 
     @property
     def problems(self) -> list[str]:
@@ -116,7 +118,7 @@ def load_results(folder: str | Path) -> Results:
         raise CheckpointMissing(f"there is nothing to show in {folder}: {said}.")
     failures = [place for place in everything if place.error is not None]
     unfinished = [place for place in everything if not place.finished and place.error is None]
-    return Results(folder, comparison, header, frame, failures, unfinished)
+    return Results(folder, comparison, header, frame, failures, unfinished, everything)
 
 
 def _single(folder: Path) -> tuple[Comparison, dict[str, Any], list[Place]]:
@@ -131,5 +133,6 @@ def _single(folder: Path) -> tuple[Comparison, dict[str, Any], list[Place]]:
         imports=cell.imports,
     )
     place = Place(cell, folder)
-    facts = {"dimension": store.read_result(folder)["dimension"]} if place.finished else {}
+    result = store.read_result(folder) if place.finished else {}
+    facts = {name: result[name] for name in ("dimension", "draws") if name in result}
     return comparison, {"problems": {cell.problem.label: facts}}, [place]

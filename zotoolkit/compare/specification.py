@@ -33,15 +33,17 @@ class Entry:
         id: What the registry knows it by.
         settings: What it is made with.
         label: What figures and tables call it; empty until `labelled` finds a short one.
+        marked: Whether it was said to be a reference line; solvers of the family `Reference` always are.
     """
 
     id: str
     settings: dict[str, Any] = field(default_factory=dict)
     label: str = ""
+    marked: bool = False
 
     @classmethod
     def parse(cls, given: object) -> Entry:
-        """Read `ID`, `ID:key=value,key=value`, `LABEL=ID:...` or a dict with "id", "settings" and "label".
+        """Read `ID`, `ID:key=value,key=value`, `LABEL=ID:...` or a dict with "id", "settings", "label", "reference".
 
         Raises:
             InvalidSetting: If it reads otherwise.
@@ -53,11 +55,13 @@ class Entry:
         if isinstance(given, Entry):
             return given
         if isinstance(given, dict):
-            _check_keys(given, ("id", "settings", "label"), "an entry")
-            settings = given.get("settings", {})
+            _check_keys(given, ("id", "settings", "label", "reference"), "an entry")
+            settings, marked = given.get("settings", {}), given.get("reference", False)
             if not isinstance(given.get("id"), str) or not isinstance(settings, dict):
                 raise InvalidSetting(f"an entry needs 'id', a text, and may have 'settings', a table; got {given!r}.")
-            return cls(given["id"], dict(settings), str(given.get("label", "")).strip())
+            if not isinstance(marked, bool):
+                raise InvalidSetting(f"'reference' of an entry must be true or false, got {brief(marked)}.")
+            return cls(given["id"], dict(settings), str(given.get("label", "")).strip(), marked)
         match = _ENTRY.fullmatch(given.strip()) if isinstance(given, str) else None
         if match is None:
             raise InvalidSetting(f"write ID, ID:key=value,key=value or LABEL=ID:key=value, got {brief(given)}.")
@@ -67,11 +71,12 @@ class Entry:
     @property
     def reference(self) -> bool:
         """Whether this is a reference line rather than a competitor."""
-        return self.id.partition("/")[0] == REFERENCE_FAMILY
+        return self.marked or self.id.partition("/")[0] == REFERENCE_FAMILY
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as plain data."""
-        return {"label": self.label, "id": self.id, "settings": self.settings}
+        marked = {"reference": True} if self.marked else {}
+        return {"label": self.label, "id": self.id, "settings": self.settings, **marked}
 
     def __str__(self) -> str:
         return self.id + (f":{format_settings(self.settings)}" if self.settings else "")

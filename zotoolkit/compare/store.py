@@ -4,8 +4,8 @@ CSV is the format: it needs nothing beyond the core, can be read in thirty years
 (about a hundred rows a run). Numbers are written with all their digits and read back exactly. `export_parquet` makes a
 copy for those who want one.
 
-Every run writes `curve.csv` and, last of all, `result.json` into a folder of its own, atomically; a run counts as
-finished when its `result.json` is there. `results.csv` is all finished curves together.
+Every run writes `curve.csv`, `point.safetensors` and, last of all, `result.json` into a folder of its own, atomically;
+a run counts as finished when its `result.json` is there. `results.csv` is all finished curves together.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
 
 from zotoolkit.compare.curve import METRIC
 from zotoolkit.errors import CheckpointDamaged, CheckpointMissing, MissingExtra
@@ -35,6 +38,8 @@ COLUMNS = (
 """Columns that every results file has, in this order; `metric.NAME` columns follow."""
 
 CURVE_FILE = "curve.csv"
+POINT_FILE = "point.safetensors"
+_POINT = "x"
 RESULT_FILE = "result.json"
 RESULTS_FILE = "results.csv"
 
@@ -62,6 +67,30 @@ def write_curve(folder: Path, rows: Sequence[dict[str, float]], problem: str, so
         ResultsUnwritable: If it cannot be written.
     """
     write_frame(folder / CURVE_FILE, curve_frame(rows, problem, solver, seed))
+
+
+def write_point(folder: Path, x: Tensor) -> None:
+    """Write the `(d,)` point that a run recommends at its end.
+
+    Raises:
+        ResultsUnwritable: If it cannot be written.
+    """
+    write_bytes(folder / POINT_FILE, save({_POINT: x.detach().to("cpu", copy=True).contiguous()}))
+
+
+def read_point(folder: Path) -> Tensor | None:
+    """Read the `(d,)` point that a run recommended at its end; None if it kept none.
+
+    Raises:
+        CheckpointDamaged: If the file cannot be read.
+    """
+    path = folder / POINT_FILE
+    try:
+        return load(path.read_bytes())[_POINT]
+    except FileNotFoundError:
+        return None
+    except (OSError, SafetensorError, KeyError) as error:
+        raise CheckpointDamaged(f"{path} is damaged ({error}); run it again.") from error
 
 
 def write_result(folder: Path, result: dict[str, Any]) -> None:

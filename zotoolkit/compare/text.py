@@ -14,6 +14,8 @@ from zotoolkit.compare.results import Results
 from zotoolkit.compare.statistics import forwards_differ
 from zotoolkit.compare.store import metric_columns, numbers, select
 
+_MOST_METRICS = 4  # in a terminal
+
 
 def loss(value: float) -> str:
     """Return a loss with four significant digits.
@@ -104,9 +106,10 @@ def final_text(results: Results) -> str:
 
 
 def _telling(metrics: list[str]) -> list[str]:
-    """Return the metrics that a terminal has room for: of many, those of a test set; the report has all."""
+    """Return the metrics that a terminal has room for: of many, some of a test set, the shorter names first."""
     of_test = [column for column in metrics if metric_name(column).startswith("test")]
-    return metrics if len(metrics) <= 2 else of_test or metrics[:2]
+    room = set(sorted(of_test, key=len)[:_MOST_METRICS])
+    return metrics if len(metrics) <= 2 else [column for column in of_test if column in room] or metrics[:2]
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from zotoolkit.errors import CheckpointMismatch, InvalidBatch, InvalidSetting, brief
+from zotoolkit.figures.drawing import Drawing
 from zotoolkit.inner import InnerBatch
 from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.queries import CoordinateBatch, QueryBatch, SeededBatch
@@ -116,6 +117,10 @@ class Wrapper(BlackBoxObjective):
     @override
     def final_metrics(self, x: Tensor) -> dict[str, float]:
         return self.objective.final_metrics(x)
+
+    @override
+    def pictures(self, points: Mapping[str, Mapping[int, Tensor]]) -> Sequence[Drawing]:
+        return self.objective.pictures(points)
 
     @override
     def costs(self, batch: QueryBatch) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from zotoolkit.errors import InvalidSetting, InvalidSpace, brief
+from zotoolkit.figures.drawing import Drawing
 from zotoolkit.objective import BlackBoxObjective
 from zotoolkit.queries import CoordinateBatch, DenseBatch, QueryBatch, SeededBatch
 from zotoolkit.spaces import bounds_of, check_start, make_space
@@ -132,6 +134,11 @@ class RescaleSpace(Wrapper):
     @override
     def final_metrics(self, x: Tensor) -> dict[str, float]:
         return super().final_metrics(self.inward(x))
+
+    @override
+    def pictures(self, points: Mapping[str, Mapping[int, Tensor]]) -> Sequence[Drawing]:
+        inner = {name: {seed: self.inward(x) for seed, x in seeds.items()} for name, seeds in points.items()}
+        return super().pictures(inner)
 
     def _translate(self, batch: QueryBatch) -> QueryBatch | None:
         """Return the batch in the wrapped objective's coordinates; None if it must be written out in parts."""
