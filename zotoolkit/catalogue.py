@@ -148,8 +148,8 @@ def _register_defense() -> None:
 def _register_pde() -> None:
     problems = (
         ("WakeFlow", "wake_flow", "the unsteady wake flow behind a disc, 64 x 32 cells towards 256 x 128", 300 * 279),
-        ("KuramotoSivashinsky", "kuramoto_sivashinsky", "a coarse Kuramoto-Sivashinsky step that blows up", 600 * 90),
-        ("Burgers", "burgers", "a coarse step of the viscous Burgers equation", 600 * 90),
+        ("KuramotoSivashinsky", "kuramoto_sivashinsky", "a coarse Kuramoto-Sivashinsky step that blows up", 2000 * 90),
+        ("Burgers", "burgers", "a coarse step of the viscous Burgers equation", 2000 * 90),
     )
     for name, function, what, queries in problems:
         register(
