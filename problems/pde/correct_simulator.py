@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from typing_extensions import override
 from problems.pde.candidates import CandidateNetwork
 from problems.pde.coupling import Additive, Coupling, Network, Staggered
 from problems.pde.measuring import Measures
+from problems.pde.pictures.of_correctors import draw_correctors
 from problems.pde.references import References, Trajectories
 from problems.pde.simulators.base import Simulator
 from problems.pde.unrolling import (
@@ -28,6 +29,7 @@ from zotoolkit.checks import check_choice, check_count, check_device
 from zotoolkit.engines.base import seeded_randomness
 from zotoolkit.errors import BudgetSpent, InvalidSetting, brief
 from zotoolkit.estimators import rounding_mu
+from zotoolkit.figures import Drawing
 from zotoolkit.inner import InnerAnswer, InnerBatch
 from zotoolkit.nn import BlackBoxFunction
 from zotoolkit.objective import BlackBoxObjective
@@ -384,6 +386,10 @@ class CorrectSimulator(BlackBoxObjective):
     @override
     def final_metrics(self, x: Tensor) -> dict[str, float]:
         return self.measures.final(self, x)
+
+    @override
+    def pictures(self, points: Mapping[str, Mapping[int, Tensor]]) -> list[Drawing]:
+        return draw_correctors(self, points)
 
 
 def _default_coupling(references: References) -> Coupling:

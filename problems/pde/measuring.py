@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from problems.pde.measures import absolute_errors, relative_errors
+from problems.pde.measures import absolute_errors, relative_errors, valid_time
 from problems.pde.simulators.wake.staggered import face_mask
-from zotoolkit.checks import check_choice, check_count
+from zotoolkit.checks import check_choice, check_count, check_positive
 from zotoolkit.errors import InvalidSetting, brief
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Measures:
         figure: "mae" or "relative_l2".
         validation_steps: The one of them that `metrics` tells of the validation split, by which settings are chosen.
         baseline: Whether `final` also measures the simulator alone.
+        valid_time: Of chaotic problems: relative l2 error above which a prediction is worth nothing. `final` then tells
+            the mean time until that, over all frames that the test split has.
 
     Raises:
         InvalidSetting: If a setting is out of range.
@@ -42,6 +44,7 @@ class Measures:
     figure: str = "mae"
     validation_steps: int | None = None
     baseline: bool = True
+    valid_time: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.steps, tuple) or not self.steps:
@@ -51,6 +54,8 @@ class Measures:
         check_choice(self.figure, FIGURES, "figure")
         if self.validation_steps is not None:
             check_count(self.validation_steps, "validation_steps")
+        if self.valid_time is not None:
+            check_positive(self.valid_time, "valid_time")
 
     @property
     def validated(self) -> int:
@@ -77,15 +82,17 @@ class Measures:
     def final(self, objective: CorrectSimulator, x: Tensor) -> dict[str, float]:
         """Return the figures on the test split, of the corrected simulator and of the simulator alone."""
         figures: dict[str, float] = {}
-        split = objective.references.test
+        split, longest = objective.references.test, max(self.steps)
         for name, point in (("test", x), *((("uncorrected", None),) if self.baseline else ())):
-            predicted = objective.corrected(point, split, max(self.steps))
+            predicted = objective.corrected(point, split, longest if self.valid_time is None else split.frames - 1)
             errors = self.errors(predicted, objective.references, split)
             for steps in self.steps:
                 figures[f"{name}_{self.figure}_{steps}"] = self._at(errors, steps)
                 middle = self._each(errors, steps).quantile(0.5, interpolation="higher")
                 figures[f"{name}_median_{self.figure}_{steps}"] = float(middle)
-            figures[f"{name}_blown_up"] = float((~torch.isfinite(errors[-1])).sum())
+            figures[f"{name}_blown_up"] = float((~torch.isfinite(errors[longest])).sum())
+            if self.valid_time is not None:
+                figures[f"{name}_valid_time"] = self._valid(predicted, objective.references, split)
         if self.baseline:
             for steps in self.steps:
                 alone = figures[f"uncorrected_{self.figure}_{steps}"]
@@ -100,10 +107,13 @@ class Measures:
             references: Whose layout says which entries count.
             split: The truth, of at least so many frames.
         """
-        true = split.states[:, : len(predicted)].movedim(1, 0)
-        where = face_mask(references.fields).to(true.device) if references.layout == "staggered" else None
         measure = absolute_errors if self.figure == "mae" else relative_errors
-        return measure(predicted, true, where)
+        return measure(predicted, *_truth(references, split, len(predicted)))
+
+    def _valid(self, predicted: Tensor, references: References, split: Trajectories) -> float:
+        true, where = _truth(references, split, len(predicted))
+        times = valid_time(predicted, true, references.dt, threshold=self.valid_time or 0.0, where=where)
+        return float(times.mean())
 
     def _at(self, errors: Tensor, steps: int) -> float:
         return float(self._each(errors, steps).mean())
@@ -111,3 +121,9 @@ class Measures:
     def _each(self, errors: Tensor, steps: int) -> Tensor:
         """Return the figure of each trajectory."""
         return errors[1 : steps + 1].mean(0) if self.figure == "mae" else errors[steps]
+
+
+def _truth(references: References, split: Trajectories, frames: int) -> tuple[Tensor, Tensor | None]:
+    """Return the `(frames, N, *F)` truth and which entries of a state count, None for all."""
+    true = split.states[:, :frames].movedim(1, 0)
+    return true, face_mask(references.fields).to(true.device) if references.layout == "staggered" else None

@@ -109,7 +109,7 @@ def correct_kuramoto_sivashinsky(
         windows=windows,
         unroll=unroll,
         state_step_budget=state_step_budget,
-        measures=Measures(steps=(8, 20), figure="relative_l2", validation_steps=20),
+        measures=Measures(steps=(8, 20), figure="relative_l2", validation_steps=20, valid_time=0.4),
         device=device,
         name="Kuramoto-Sivashinsky",
     )
