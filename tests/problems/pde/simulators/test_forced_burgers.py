@@ -124,7 +124,7 @@ def test_the_reference_and_the_coarse_solver_part() -> None:
 
 
 def test_rows_are_alone_and_the_input_stays() -> None:
-    burgers = ForcedBurgers(8)
+    burgers = ForcedBurgers(8, chunk=2)
     state, params = burgers.start(3), burgers.random_forces(3)
     given = state.clone()
     together = burgers.step(state, params)
@@ -162,7 +162,7 @@ def test_diffusion_that_is_unstable_is_said() -> None:
         {"forces": -1},
         {"forces": 1.5},
         {"length": 0.0},
-        {"max_batch": 0},
+        {"chunk": 0},
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any]) -> None:
