@@ -34,7 +34,7 @@ def _taylor_green(smoke: SmokeFlow, time: float) -> Tensor:
 def test_the_taylor_green_vortex_at_first_order(viscosity: float) -> None:
     """Time step and cells shrink together; semi-Lagrangian advection is of order 1 then."""
     none, errors = torch.zeros(1, 1, dtype=torch.float64), []
-    for cells, steps in ((16, 8), (32, 16), (64, 32), (128, 64)):
+    for cells, steps in ((16, 8), (32, 16), (64, 32)):
         smoke = SmokeFlow(cells, 0.5 / steps, length=SIDE, viscosity=viscosity)
         found = rollout(smoke, _taylor_green(smoke, 0.0), none, steps, steps)[-1]
         errors.append(float((found - _taylor_green(smoke, 0.5)).norm() / _taylor_green(smoke, 0.5).norm()))
