@@ -100,8 +100,12 @@ class _Guard:
         self._process: subprocess.Popen[bytes] | None = None
 
     def forget(self) -> None:
-        """Leave the guard to the process that we are a fork of."""
+        """Leave the guard to the process that we are a fork of, and close our end of its pipe."""
+        left = self._process
         self.__init__()
+        if left is not None and left.stdin is not None:
+            left.stdin.close()
+            left.returncode = 0  # not ours to wait for
 
     def tell(self, line: str) -> None:
         with self._lock:
@@ -143,7 +147,8 @@ class _Guard:
         with self._lock:
             if self._process is not None and self._process.stdin is not None:
                 self._process.stdin.close()
-                self._process.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(timeout=5)
                 self._process = None
 
 

@@ -49,6 +49,7 @@ class _Process:
     handle: int | None
     pipes: dict[int, IO[bytes]]
     said: dict[int, bytes]
+    collected: bool = False
 
 
 def run_programs(
@@ -88,12 +89,12 @@ def run_programs(
                     except OSError as error:
                         collect(number, Run(f"could not be started: {error}", begun=False))
                 for process in _wait(live, selector):
+                    run = _finish(process, selector)
                     del live[process.number]
-                    collect(process.number, _finish(process, selector))
+                    collect(process.number, run)
         finally:
             for process in live.values():
-                _kill(process)
-                process.popen.wait()
+                _end(process)
                 _close(process, selector)
 
 
@@ -147,6 +148,8 @@ def _wait(live: Mapping[int, _Process], selector: selectors.BaseSelector) -> lis
 
 def _has_ended(process: _Process) -> bool:
     """Return whether the process has ended, without collecting it: until then its group's number is its own."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return process.popen.poll() is not None
     try:
         found = os.waitid(os.P_PID, process.popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:  # who ignores SIGCHLD has children collected by the system
@@ -156,8 +159,7 @@ def _has_ended(process: _Process) -> bool:
 
 def _finish(process: _Process, selector: selectors.BaseSelector) -> Run:
     timed_out = not _has_ended(process)
-    _kill(process)
-    code = process.popen.wait()
+    code = _end(process)
     if timed_out or code < 0:
         end_processes(str(process.folder))  # of sessions and groups that it made
     for descriptor in list(process.pipes):
@@ -170,10 +172,14 @@ def _finish(process: _Process, selector: selectors.BaseSelector) -> Run:
     return Run(failure, words.decode("utf-8", "replace").strip(), timed_out)
 
 
-def _kill(process: _Process) -> None:
-    """Kill the whole group; it is still there, for its leader has not been collected."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.popen.pid, signal.SIGKILL)
+def _end(process: _Process) -> int:
+    """Kill the whole group, which is still there, for its leader has not been collected; collect it."""
+    if not process.collected:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.popen.pid, signal.SIGKILL)
+    code = process.popen.wait()
+    process.collected = True
+    return code
 
 
 def _read(process: _Process, descriptor: int, selector: selectors.BaseSelector) -> None:

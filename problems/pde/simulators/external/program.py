@@ -128,7 +128,7 @@ class ExternalProgram(Simulator):
 
     @override
     def close(self) -> None:
-        """End what runs for other threads; their states become NaN."""
+        """End what runs for other threads (on Linux); their states become NaN. The simulator can be used again."""
         for folder in list(self._in_use):
             end_processes(str(folder))
 

@@ -104,10 +104,12 @@ def _watch(owner: int) -> None:
             break
     for folder in in_use:
         remove_folder(folder)
-    # What was being started when the owner was killed shows its environment a moment later.
-    time.sleep(0.2)
-    for folder in in_use | ended:
+    if in_use:  # what was being started when the owner was killed shows its environment a moment later
+        time.sleep(0.2)
+    for folder in in_use:
         remove_folder(folder)
+    for folder in ended - in_use:
+        end_processes(folder)
 
 
 if __name__ == "__main__":

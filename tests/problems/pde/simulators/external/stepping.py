@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -20,6 +21,15 @@ def main(folder: Path, way: str) -> None:
         threading.Thread(target=doubling.step, args=(state, params), daemon=True).start()
         while len(list(folder.glob("log"))) < 1 or len((folder / "log").read_text().split()) < 4:
             time.sleep(0.01)
+        sys.exit(0)
+    if way == "fork":
+        own = program(folder)
+        own.step(state, torch.zeros(2, 1))
+        if os.fork() == 0:
+            while not (folder / "go").exists():
+                time.sleep(0.01)
+            (folder / "answer").write_text(str(float(own.step(state, torch.zeros(2, 1))[0, 0])))
+            sys.exit(0)
         sys.exit(0)
     try:
         doubling.step(state, params)

@@ -279,6 +279,16 @@ def test_nothing_outlives_python(way: str, tmp_path: Path) -> None:
     assert until(lambda: not working_in(tmp_path) and not list(tmp_path.iterdir()))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows what a process was started for")
+def test_a_forked_process_steps_on_its_own(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.problems.pde.simulators.external.stepping", str(tmp_path), "fork"]
+    subprocess.run(command, cwd=Path(__file__).parents[5], check=True, timeout=100)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "go").touch()
+    assert until(lambda: (tmp_path / "answer").exists() and (tmp_path / "answer").read_text() == "2.0")
+    assert until(lambda: len(list(tmp_path.iterdir())) == 2)
+
+
 def began(number: int) -> str:
     return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
 
