@@ -112,7 +112,7 @@ SIZES = {
         windows={_NON: 16, _SOL: 4},
         unroll={_NON: 1, _SOL: 8},
         iterations={_NON: 300, _SOL: 60},
-        rates={"non": (1e-3, 3e-3, 1e-2), "cge": (1e-3, 3e-3, 1e-2), "rge": (3e-4, 1e-3, 3e-3)},
+        rates={"non": (1e-3, 3e-3, 1e-2), "cge": (1e-3, 3e-3, 1e-2, 3e-2), "rge": (1e-3, 3e-3, 1e-2, 3e-2)},
         steps=(10, 30, 40),
     ),
 }
