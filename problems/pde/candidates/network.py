@@ -87,15 +87,17 @@ class CandidateNetwork:
         """Return the networks of a batch's candidates, to be called in every step of an unrolled trajectory.
 
         Args:
-            batch: P queries around a base point of the network's d parameters.
+            batch: P >= 1 queries around a base point of the network's d parameters.
 
         Raises:
-            InvalidBatch: If the batch's dimension or dtype is not the network's.
+            InvalidBatch: If the batch's dimension or dtype is not the network's, or it is empty.
         """
         if not isinstance(batch, QueryBatch) or batch.dim != self.layout.dim or batch.dtype != self.layout.dtype:
             raise InvalidBatch(
                 f"the batch must hold queries of d={self.layout.dim} and dtype {self.layout.dtype}, got {brief(batch)}."
             )
+        if not len(batch):
+            raise InvalidBatch("the batch is empty; there is no network to run.")
         if isinstance(batch, CoordinateBatch) and not self._own.has_form:
             general: Candidates = _OneWeight(batch, self._shared, self._own)
         else:

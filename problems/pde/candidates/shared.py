@@ -118,8 +118,8 @@ class SharedWeights:
             holds[number] = _agree(found[row], wanted, unchanged)
         if failed := [self._layout.slots[number].name for number in numbers if not holds[number]]:
             say_once(
-                f"{type(self._module).__name__} does more with {', '.join(failed)} than its layers do, so candidates "
-                "that change these run with weights of their own, which is slower."
+                f"what {', '.join(failed)} of {type(self._module).__name__} do cannot be told from their layers alone, "
+                "so candidates that change these run with weights of their own, which is slower."
             )
         return holds.to(inputs.device)
 

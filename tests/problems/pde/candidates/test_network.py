@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -217,6 +217,45 @@ def test_many_chunks_and_any_order() -> None:
     check(module, shuffled, states(len(batch), 2, 3, 24, 16), network)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize(("count", "width"), [(1, 1), (1, 16), (3000, 1)])
+def test_from_one_candidate_to_thousands(count: int, width: int, compiled: bool) -> None:
+    module = made(PeriodicConvolutions(2, 3))
+    network = CandidateNetwork(module, compiled=compiled)
+    batch, inputs = coordinates(network, module, count), states(count, width, 5)
+    for asked in (batch, SeededBatch(base=batch.base, scale=batch.scale, seed=torch.arange(count))):
+        wanted = plainly(module, asked[-3:], inputs[-3:])
+        torch.testing.assert_close(network.of(asked)(inputs)[-3:], wanted, rtol=1e-10, atol=1e-10)
+
+
+class OwnForm(nn.Module):
+    """Brings a form of its own for many weights, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, 2)
+        self.asked: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+    def candidates(self, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        self.asked.append(len(inputs))
+        return inputs @ weights["layer.weight"].mT + weights["layer.bias"][:, None]
+
+
+def test_a_form_of_its_own() -> None:
+    module = made(OwnForm())
+    network = CandidateNetwork(module)
+    batch = every_coordinate(network, module)
+    check(module, batch, states(12, 3, 5), network)
+    check(module, DenseBatch.at(batch.points()), states(12, 3, 5), network)
+    copied = network._module
+    assert isinstance(copied, OwnForm)
+    assert sum(copied.asked) == 4 * 12
+    check(module, batch, states(12, 3, 5), CandidateNetwork(module, weights="vmap"))
+
+
 def test_single_is_differentiable() -> None:
     module = made(SmallConvolutions())
     network = CandidateNetwork(module)
@@ -264,6 +303,8 @@ def test_settings_and_inputs_that_do_not_fit() -> None:
     for wrong in (batch.points(), DenseBatch.at(torch.zeros(2, 3).double()), DenseBatch.at(batch.points().float())):
         with pytest.raises(InvalidBatch, match="d=278"):
             network.of(wrong)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidBatch, match="empty"):
+        network.of(batch[:0])
     candidates = network.of(batch)
     assert len(candidates) == 4
     for inputs in (states(3, 2, 3, 5, 5), states(4, 0, 3, 5, 5), states(4), None):
