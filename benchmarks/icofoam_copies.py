@@ -1,7 +1,7 @@
 """A step of icoFoam: many states as disjoint copies of the mesh in one case against a case a state, one core.
 
 Milliseconds of CPU time a state, of this process and the ones that it starts together: lid-driven cavities of 16 x 16
-cells, five time steps of icoFoam a step, speeds 0.5 to 2, states some steps after rest. Both sides write and read the
+cells, two time steps of icoFoam a step, speeds 0.5 to 2, states some steps after rest. Both sides write and read the
 same files and are told to clean up the same way; they differ in how many states a process takes. Each answer equals the
 other side's to 1e-6, or the benchmark fails.
 """
