@@ -142,8 +142,10 @@ class Stack:
             raise RuntimeError("the stack is not compiled; ask takes() first.")
         inputs = inputs.contiguous()
         candidates, each, grid = *inputs.shape[:2], inputs.shape[-len(self.kernel) :]
-        channels = self.channels[-1:] if self.axes > len(self.kernel) else ()
-        output = inputs.new_empty(candidates, each, *channels, *grid)
+        if self.axes > len(self.kernel):
+            output = inputs.new_empty(candidates, each, self.channels[-1], *grid)
+        else:  # lines without channels: those of a candidate are rows of one state, of which the kernel sees one
+            output, grid, each = torch.empty_like(inputs), (each, *grid), 1
         last = len(self.channels) - 1
         arrays = [
             base.contiguous(),

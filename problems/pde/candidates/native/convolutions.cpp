@@ -171,25 +171,29 @@ inline Int repeated(Int place, Int size, Padding padding) {
 
 template <typename T>
 void fill_borders(T* array, Int channels, const Grid& grid) {
-    for (Int channel = 0; channel < channels; ++channel) {
-        T* inner = array + channel * grid.plane + grid.above * grid.stride + grid.beside;
-        for (Int y = 0; y < grid.height; ++y) {
-            T* row = inner + y * grid.stride;
-            for (Int x = 1; x <= grid.beside; ++x) {
-                const bool zeros = grid.padding == ZEROS;
-                row[-x] = zeros ? T(0) : row[repeated(-x, grid.width, grid.padding)];
-                const Int beyond = grid.width - 1 + x;
-                row[beyond] = zeros ? T(0) : row[repeated(beyond, grid.width, grid.padding)];
+    T* const corner = array + grid.above * grid.stride + grid.beside;
+    const bool zeros = grid.padding == ZEROS;
+    for (Int x = 1; x <= grid.beside; ++x) {
+        const Int beyond = grid.width - 1 + x;
+        const Int left = zeros ? 0 : repeated(-x, grid.width, grid.padding);
+        const Int right = zeros ? 0 : repeated(beyond, grid.width, grid.padding);
+        for (Int channel = 0; channel < channels; ++channel) {
+            T* row = corner + channel * grid.plane;
+            for (Int y = 0; y < grid.height; ++y, row += grid.stride) {
+                row[-x] = zeros ? T(0) : row[left];
+                row[beyond] = zeros ? T(0) : row[right];
             }
         }
-        if (grid.padding == ZEROS) continue;  // rows beyond the ends are 0 from the start
-        const Int whole = (grid.width + 2 * grid.beside) * sizeof(T);
-        for (Int y = 1; y <= grid.above; ++y) {
-            const Int beyond = grid.height - 1 + y;
-            T* first = inner - grid.beside;
-            std::memcpy(first - y * grid.stride, first + repeated(-y, grid.height, grid.padding) * grid.stride, whole);
-            std::memcpy(first + beyond * grid.stride, first + repeated(beyond, grid.height, grid.padding) * grid.stride,
-                        whole);
+    }
+    if (zeros) return;  // rows beyond the ends are 0 from the start
+    const Int whole = (grid.width + 2 * grid.beside) * sizeof(T);
+    for (Int y = 1; y <= grid.above; ++y) {
+        const Int beyond = grid.height - 1 + y;
+        const Int top = repeated(-y, grid.height, grid.padding), bottom = repeated(beyond, grid.height, grid.padding);
+        for (Int channel = 0; channel < channels; ++channel) {
+            T* first = corner + channel * grid.plane - grid.beside;
+            std::memcpy(first - y * grid.stride, first + top * grid.stride, whole);
+            std::memcpy(first + beyond * grid.stride, first + bottom * grid.stride, whole);
         }
     }
 }
