@@ -53,6 +53,16 @@ def test_without_a_known_truth_the_column_is_empty() -> None:
     assert rows[-1]["queries"] == 100
 
 
+def test_what_is_measured_at_the_end_stands_in_the_last_row() -> None:
+    recorder = CurveRecorder()
+    solver = zotoolkit.make_solver("ZO/SPSA-v0")
+    zotoolkit.minimize(Quadratic(), solver, budget=50, callbacks=[recorder], progress=False)
+    recorder.finish({"distance": 2, "test_accuracy": 0.5})
+    assert recorder.rows[-1]["metric.test_accuracy"] == 0.5
+    assert recorder.rows[-1]["metric.distance"] == 2.0
+    assert all("metric.test_accuracy" not in row for row in recorder.rows[:-1])
+
+
 def test_evaluations_cost_neither_queries_nor_seconds() -> None:
     class Slow(Quadratic):
         def noise_free(self, x: torch.Tensor) -> torch.Tensor | None:

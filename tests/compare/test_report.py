@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.compare.tables import write_comparison
+from tests.compare.toy_problems import GIF, png
 from zotoolkit.compare.plots import draw_all
 from zotoolkit.compare.report import render, write_report
 from zotoolkit.compare.results import Results, load_results
 from zotoolkit.compare.text import final_text
 from zotoolkit.errors import CheckpointMissing, MissingExtra
+from zotoolkit.figures import Drawing
 
 SECTIONS = ("curves", "final", "ranks", "profiles", "settings", "failures", "environment", "reading")
 
@@ -146,14 +148,20 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 _PROBE = """<script>
 const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 const flat = [...document.querySelectorAll("figure svg")].filter(s => s.getBoundingClientRect().height < 100).length;
-document.body.insertAdjacentHTML("beforeend", `<p id="probe">wide=${wide} flat=${flat} requests=${
-  performance.getEntriesByType("resource").length}</p>`);
+const asked = performance.getEntriesByType("resource").filter(e => !e.name.startsWith("data:")).length;
+const shown = i => i.complete && Math.abs(i.clientWidth / i.clientHeight - i.naturalWidth / i.naturalHeight) < 0.02;
+const blank = [...document.images].filter(i => !shown(i)).length + Math.abs(document.images.length - 3);
+document.body.insertAdjacentHTML("beforeend", `<p id="probe">wide=${wide} flat=${flat} blank=${blank} requests=${
+  asked}</p>`);
 </script></body>"""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed; on Debian: apt-get install chromium")
 @pytest.mark.parametrize("width", [1200, 500])
-def test_a_real_browser_shows_it_without_requests_and_overflow(page: str, width: int, tmp_path: Path) -> None:
+def test_a_real_browser_shows_it_without_requests_and_overflow(results: Results, width: int, tmp_path: Path) -> None:
+    film, still = Drawing("film", "A film.", GIF), Drawing("still", "A still & wide picture.", png(1900, 900))
+    drawings = {"Problem A": [film, still, Drawing("tall", "A tall picture.", png(700, 1400))]}
+    page = render(results, draw_all(results, []), drawings)
     (tmp_path / "report.html").write_text(page.replace("</body>", _PROBE), encoding="utf-8")
     flags = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -163,5 +171,5 @@ def test_a_real_browser_shows_it_without_requests_and_overflow(page: str, width:
     found = subprocess.run(
         [*command, "--dump-dom", (tmp_path / "report.html").as_uri()], capture_output=True, text=True, check=True
     ).stdout
-    assert re.findall(r'<p id="probe">(.*?)</p>', found) == ["wide=0 flat=0 requests=0"]
+    assert re.findall(r'<p id="probe">(.*?)</p>', found) == ["wide=0 flat=0 blank=0 requests=0"]
     assert all(f'id="{section}"' in found for section in SECTIONS)

@@ -176,7 +176,7 @@ def test_a_cell_says_what_it_is(tmp_path: Path) -> None:
 
 
 def test_suites_are_specifications() -> None:
-    assert suite_names() == ["demo", "functions"]
+    assert suite_names() == ["demo", "functions", "pde"]
     with pytest.raises(UnknownId, match="Did you mean 'functions'"):
         suite("function")
     for name in suite_names():

@@ -133,3 +133,13 @@ def test_differences_are_told_in_words() -> None:
 def test_references_are_known_by_their_family() -> None:
     assert Entry("Reference/SGD-v0").reference
     assert not Entry("ZO/SPSA-v0").reference
+
+
+def test_other_references_are_said_to_be_some() -> None:
+    entry = Entry.parse({"id": "ZO/SPSA-v0", "reference": True})
+    assert entry.reference
+    assert Entry.parse(entry.to_dict()) == entry
+    assert "reference" not in Entry("ZO/SPSA-v0").to_dict()
+    assert not Entry.parse({"id": "ZO/SPSA-v0", "reference": False}).reference
+    with pytest.raises(InvalidSetting, match="must be true or false, got 'yes'"):
+        Entry.parse({"id": "ZO/SPSA-v0", "reference": "yes"})

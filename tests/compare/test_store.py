@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from zotoolkit.compare import store
 from zotoolkit.errors import CheckpointDamaged, CheckpointMissing, MissingExtra, ResultsUnwritable
@@ -101,3 +102,23 @@ def test_parquet_without_pyarrow_says_how_to_get_it(tmp_path: Path, monkeypatch:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtra, match=r"zotoolkit\[parquet\]"):
         store.export_parquet(store.curve_frame(ROWS, "P", "S", 0), tmp_path / "results.parquet")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_points_are_read_back_exactly(dtype: torch.dtype, tmp_path: Path) -> None:
+    x = torch.randn(9, dtype=dtype, generator=torch.Generator().manual_seed(0))[::2]
+    assert store.read_point(tmp_path) is None
+    store.write_point(tmp_path, x.requires_grad_())
+    found = store.read_point(tmp_path)
+    assert found is not None
+    assert found.dtype == dtype
+    assert torch.equal(found, x.detach())
+
+
+@pytest.mark.parametrize("cut", [0, 5, 60])
+def test_a_point_that_is_cut_short(cut: int, tmp_path: Path) -> None:
+    store.write_point(tmp_path, torch.ones(5))
+    path = tmp_path / store.POINT_FILE
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(CheckpointDamaged, match="is damaged"):
+        store.read_point(tmp_path)

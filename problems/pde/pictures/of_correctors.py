@@ -128,7 +128,7 @@ def _paths(
 
 
 def _until_lost(path: Tensor, true: Tensor, scale: float) -> Tensor:
-    """Return trajectories, NaN from where they have left the truth by far: on their way to infinity is as good as there.
+    """Return trajectories, NaN from where they have left the truth by far, most of them on their way to infinity.
 
     Args:
         path: `(T + 1, N, *F)`.
@@ -147,8 +147,8 @@ def _errors(objective: CorrectSimulator, rollouts: _Rollouts, seeds: int) -> Ite
     for name, what in zip(("error-over-time", "relative-error-over-time"), curves, strict=True):
         caption = (
             f"{what.capitalize()} over time on {_about(objective)}: {_average(objective)} over trajectories{band}. "
-            f'"{UNCORRECTED}" is the simulator alone. A cross marks where a method has blown up: it is off by more than '
-            f"{_LOST:g} standard deviations of the states."
+            f'"{UNCORRECTED}" is the simulator alone. A cross marks where a method has blown up: it is off by more '
+            f"than {_LOST:g} standard deviations of the states."
         )
         content = draw_errors(_stacked(curves[what]), dt, what=what, baselines=[UNCORRECTED], title="Test split")
         if curves[what] is rollouts.relative:

@@ -16,7 +16,7 @@ def suite_names() -> list[str]:
 
     Examples:
         >>> suite_names()
-        ['demo', 'functions']
+        ['demo', 'functions', 'pde']
     """
     return sorted(path.stem for path in _FOLDER.glob("*.json"))
 
