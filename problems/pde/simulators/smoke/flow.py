@@ -6,8 +6,8 @@ with the marker m, the buoyancy b and an inflow s of smoke. One step: inflow -> 
 itself -> diffusion -> buoyancy -> pressure. Walls let nothing through and do not hold the fluid back along them. The
 corrector of a solver in the loop adds to what the step returns.
 
-Source: the buoyancy-driven flow of Um, Brand, Fei, Holl and Thuerey, Solver-in-the-Loop, NeurIPS 2020; Fedkiw, Stam and
-Jensen, SIGGRAPH 2001.
+Source: Fedkiw, Stam and Jensen, Visual Simulation of Smoke, SIGGRAPH 2001; after the buoyancy-driven flow of Um, Brand,
+Fei, Holl and Thuerey, Solver-in-the-Loop, NeurIPS 2020, with a box, clouds and an inflow of our own choice.
 """
 
 from __future__ import annotations
