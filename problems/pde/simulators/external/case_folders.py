@@ -196,10 +196,11 @@ def _owner_is_dead(folder: Path) -> bool:
 
 
 def _began(number: int) -> str:
-    """Return when a process began, in the kernel's ticks; "0" where that is not to be had."""
+    """Return when a process began, in the kernel's ticks; "0" where that is not to be had, "" once it has ended."""
     try:
         # The second field, the program's name, may hold blanks and parentheses; the count starts behind it.
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]  # ended, but nobody has collected it yet
     except (OSError, IndexError):
         return "0"
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import math
 import os
@@ -35,7 +37,7 @@ def working_in(folder: Path) -> list[int]:
             where = str(link.readlink())
         except OSError:
             continue
-        if where.startswith(str(folder)):
+        if where.startswith(f"{folder}/"):
             found.append(int(link.parent.name))
     return found
 
@@ -244,49 +246,82 @@ def test_a_compiled_program(place: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(path[-1], expected)
 
 
-@pytest.mark.parametrize("way", ["interrupt", "kill", "kill guard", "exit"])
+class Owners:
+    """Processes that own programs, each to end in another way."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __getitem__(self, way: str) -> tuple[int, Path]:
+        return json.loads((self.folder / "processes.json").read_text())[way], self.folder / way
+
+
+@pytest.fixture(scope="module")
+def owners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owners]:
+    folder = tmp_path_factory.mktemp("owners")
+    command = [sys.executable, "-m", "tests.problems.pde.simulators.external.stepping", str(folder)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[5]) as process:
+        assert until(lambda: (folder / "processes.json").exists(), 60)
+        yield Owners(folder)
+        for way in ("interrupt", "kill", "kill guard"):  # whichever has not been tested here
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(Owners(folder)[way][0], 9)
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("way", ["interrupt", "kill", "kill guard"])
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows what a process was started for")
-def test_nothing_outlives_python(way: str, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    command = [sys.executable, "-m", "tests.problems.pde.simulators.external.stepping", str(tmp_path), way]
-    root = Path(__file__).parents[5]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
-        if way != "exit":
-            assert until(lambda: log.exists() and len(log.read_text().splitlines()) == 2, 60)
-            # Two programs, and of each the daemon and the daemon's child.
-            assert until(lambda: len(working_in(tmp_path)) == 6)
-        if way == "kill guard":
-            for number in guards(process.pid):
-                os.kill(number, 9)
-        if way.startswith("kill"):
-            process.kill()
-        elif way == "interrupt":
-            process.send_signal(2)
-        said = process.communicate(timeout=60)[0]
+def test_nothing_outlives_python(way: str, owners: Owners) -> None:
+    number, folder = owners[way]
+    log = folder / "log"
+    assert until(lambda: log.exists() and len(log.read_text().splitlines()) == 2, 60)
+    # Two programs, and of each the daemon and the daemon's child.
+    assert until(lambda: len(working_in(folder)) == 6)
+    if way == "kill guard":
+        for guard in guards(number):
+            os.kill(guard, 9)
+    os.kill(number, 2 if way == "interrupt" else 9)
     if way == "interrupt":
-        assert said == "interrupted []\n"
-    if way == "exit":
-        assert process.returncode == 0
+        assert until(lambda: (folder / "said").exists() and (folder / "said").read_text())
+        assert (folder / "said").read_text() == "interrupted []"
+        (folder / "said").unlink()
     log.unlink()
     if way == "kill guard":  # then the next start finds what is left
-        (left,) = tmp_path.iterdir()
-        assert working_in(tmp_path)
+        assert until(lambda: state_of(number) in ("", "Z"))
+        (left,) = folder.iterdir()
+        assert working_in(folder)
         live = left.with_name("-".join((*left.name.split("-")[:3], str(os.getpid()), began(os.getpid()), "0a")))
         live.mkdir()
-        program(tmp_path).step(torch.ones(1, 3), actions(0))
-        assert list(tmp_path.iterdir()) == [live]
+        program(folder).step(torch.ones(1, 3), actions(0))
+        assert list(folder.iterdir()) == [live]
         live.rmdir()
-    assert until(lambda: not working_in(tmp_path) and not list(tmp_path.iterdir()))
+    assert until(lambda: not working_in(folder) and not list(folder.iterdir()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows what a process was started for")
-def test_a_forked_process_steps_on_its_own(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.problems.pde.simulators.external.stepping", str(tmp_path), "fork"]
-    subprocess.run(command, cwd=Path(__file__).parents[5], check=True, timeout=100)
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "go").touch()
-    assert until(lambda: (tmp_path / "answer").exists() and (tmp_path / "answer").read_text() == "2.0")
-    assert until(lambda: len(list(tmp_path.iterdir())) == 2)
+def test_nothing_outlives_an_interpreter_that_ends_in_the_middle(owners: Owners) -> None:
+    number, folder = owners["exit"]
+    assert until(lambda: state_of(number) in ("", "Z"), 60)
+    assert until(lambda: not working_in(folder))
+    assert [path.name for path in folder.iterdir()] == ["log"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows what a process was started for")
+def test_a_forked_process_steps_on_its_own(owners: Owners) -> None:
+    number, folder = owners["fork"]
+    assert until(lambda: state_of(number) in ("", "Z"), 60)
+    assert list(folder.iterdir()) == []
+    (folder / "go").touch()
+    assert until(lambda: (folder / "answer").exists() and (folder / "answer").read_text() == "2.0")
+    assert until(lambda: sorted(path.name for path in folder.iterdir()) == ["answer", "go"])
+
+
+def state_of(number: int) -> str:
+    """What the kernel says a process does: "Z" once it has ended and nobody has collected it; empty once it is gone."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 def began(number: int) -> str:
