@@ -40,6 +40,8 @@ def check_parent(folder: object) -> Path:
     if not isinstance(folder, (str, os.PathLike)):
         raise InvalidSetting(f"folder must be a path, or None for the system's temporary files, got {brief(folder)}.")
     parent = Path(os.fsdecode(folder)).absolute()
+    if "\n" in str(parent):
+        raise InvalidSetting(f"folder must not have a line break in its name, got {str(parent)!r}.")
     if not parent.is_dir():
         raise InvalidSetting(f"folder must be there, so that case folders can be made in it; got {str(parent)!r}.")
     return parent

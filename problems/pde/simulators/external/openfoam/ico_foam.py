@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +21,7 @@ from problems.pde.simulators.external.openfoam.cavities import mesh_files
 from problems.pde.simulators.external.openfoam.format import foam_file, read_vectors, vector_list
 from problems.pde.simulators.external.program import ExternalProgram
 from zotoolkit.checks import check_choice, check_count, check_positive
-from zotoolkit.errors import ProgramMissing
+from zotoolkit.errors import CFLWarning, ProgramMissing
 
 Scheme = Literal["upwind", "linear"]
 
@@ -45,8 +47,7 @@ class IcoFoam(Simulator):
     Args:
         cells: Along each side.
         dt: Time of one step.
-        substeps: Time steps of icoFoam in it. A state moves less than a cell a time step if
-            `substeps >= |speed| * dt * cells`.
+        substeps: Time steps of icoFoam in it.
         viscosity: nu, common to all states.
         scheme: How velocity is carried: "upwind" is stable on any grid and smears, "linear" is of order 2.
         tolerance: Of the linear solvers: norm of the residual relative to that of the equation's parts.
@@ -56,6 +57,12 @@ class IcoFoam(Simulator):
         timeout: Seconds that a case may take.
         folder: Where cases are made; None takes the place for temporary files.
         executable: Of icoFoam.
+
+    Attributes:
+        files: What writes and reads a case's files.
+        cfl_limit: Largest CFL number, max|v| (dt / substeps) / dx, that gets no CFLWarning. A solver warns once. After
+            15 units of time at a Reynolds number of 1000, "linear" had not blown up at 3.2 and had at 6.4; "upwind"
+            never did, and was 3 % off at 3.2 and 9 % at 6.4.
 
     Raises:
         ProgramMissing: If icoFoam or its settings are not there.
@@ -90,6 +97,7 @@ class IcoFoam(Simulator):
         fields, parameters = (2, self.cells, self.cells), ("speed",)
         super().__init__(fields, parameters, tol=self.tolerance)
         self.files: CaseFiles = _Case(self)
+        self.cfl_limit, self._warned = 3.0, False
         self._program = ExternalProgram(
             [executable],
             fields=fields,
@@ -104,8 +112,14 @@ class IcoFoam(Simulator):
             name="icoFoam",
         )
 
+    def cfl(self, state: Tensor, params: Tensor) -> float:
+        """Return the largest CFL number of `(B, 2, cells, cells)` states and their `(B, 1)` params."""
+        fastest = max(float(state.detach().abs().max()), float(params.detach().abs().max()))
+        return fastest * self.dt / self.substeps * self.cells
+
     @override
     def advance(self, state: Tensor, params: Tensor) -> Tensor:
+        self._warn(state, params)
         return self._program.advance(state, params)
 
     @override
@@ -113,7 +127,15 @@ class IcoFoam(Simulator):
         self._program.close()
 
     def finer(self, factor: int = 4, tolerance: float = 1e-6) -> IcoFoam:
-        """Return the reference: that many times the cells along each side and the time steps, of order 2."""
+        """Return the reference: finer in space and time, and of order 2 in space.
+
+        Args:
+            factor: Cells along each side, and time steps in a step, for one of these.
+            tolerance: Of its linear solvers.
+
+        Raises:
+            InvalidSetting: If an argument is out of its range.
+        """
         factor = check_count(factor, "factor")
         return IcoFoam(
             factor * self.cells,
@@ -133,6 +155,18 @@ class IcoFoam(Simulator):
     def at_rest(self, count: int = 1, *, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return `(count, 2, cells, cells)` states in which nothing moves yet."""
         return torch.zeros(check_count(count, "count"), *self.fields, dtype=dtype)
+
+    def _warn(self, state: Tensor, params: Tensor) -> None:
+        number = math.nan if self._warned else self.cfl(state, params)
+        if number > self.cfl_limit:
+            self._warned = True
+            needed = math.ceil(self.substeps * number / self.cfl_limit)
+            warnings.warn(
+                f"the CFL number max|v| dt / dx is {number:.3g}, above {self.cfl_limit:.3g}, so the step is inaccurate "
+                f"and may blow up; substeps={needed} would keep to it.",
+                CFLWarning,
+                stacklevel=6,  # the line that called `step`
+            )
 
 
 class _Case(CaseFiles):

@@ -416,6 +416,7 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
         ({"states_per_process": 0, "batched": True}, InvalidSetting, "states_per_process must be an integer"),
         ({"files": "text"}, InvalidSetting, "files must have the methods write and read, got 'text' (str)"),
         ({"folder": "/nowhere/at/all"}, InvalidSetting, "folder must be there"),
+        ({"folder": "/a\nb"}, InvalidSetting, "folder must not have a line break in its name"),
         ({"folder": 3}, InvalidSetting, "folder must be a path"),
         ({"fields": ()}, InvalidSetting, "fields must be the shape of one state"),
         ({"tol": -1}, InvalidSetting, "tol must be"),

@@ -18,7 +18,7 @@ from problems.pde.simulators import rollout
 from problems.pde.simulators.external.openfoam import IcoFoam
 from problems.pde.simulators.external.openfoam.ico_foam import case_environment
 from tests.problems.pde.simulators.external.openfoam.needs import needs_openfoam
-from zotoolkit.errors import InvalidSetting, InvalidState, ProgramMissing
+from zotoolkit.errors import CFLWarning, InvalidSetting, InvalidState, ProgramMissing
 from zotoolkit.seeding import torch_generator
 
 
@@ -96,12 +96,22 @@ def test_a_copy_that_blows_up_harms_no_other(caplog: pytest.LogCaptureFixture, t
     flow = IcoFoam(8, scheme="linear", folder=tmp_path)
     state, params = swirls(4, 8), speeds(1, 1, 1, 1)
     state[2] *= 1e200
-    with caplog.at_level(logging.WARNING, "zotoolkit"):
+    with caplog.at_level(logging.WARNING, "zotoolkit"), pytest.warns(CFLWarning):
         after = flow.step(state, params)
     assert after[:, 0, 0, 0].isnan().tolist() == [False, False, True, False]
     torch.testing.assert_close(after[[0, 1, 3]], flow.step(state[[0, 1, 3]], params[:3]), rtol=0, atol=1e-8)
     assert "icoFoam failed for 1 of 4 states" in caplog.text
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_openfoam
+def test_long_time_steps_are_warned_of_once() -> None:
+    flow = IcoFoam(4, dt=1.0, substeps=1)
+    with pytest.warns(CFLWarning, match=r"dx is 8, above 3, .* substeps=3 would") as caught:
+        flow.step(flow.at_rest(2), torch.tensor([[0.1], [-2.0]]))
+    assert Path(caught[0].filename) == Path(__file__)
+    flow.step(flow.at_rest(2), torch.tensor([[0.1], [-2.0]]))
+    IcoFoam(4, dt=1.0, substeps=3).step(flow.at_rest(1), torch.tensor([[2.0]]))
 
 
 @needs_openfoam
