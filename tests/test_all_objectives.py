@@ -33,8 +33,15 @@ SMALL: dict[str, dict[str, Any]] = {
     "DNN": {},
     "Defense/Digits-v0": {"classifier": _linear_classifier(), **_DENOISER, **_MEASURES},
     "Defense/CIFAR10-v0": {"checkpoint": _CHECKPOINT, "train_samples": 60, "sigma": 0.5, **_DENOISER, **_MEASURES},
+    "PDE/WakeFlow-v0": {"resolution": 16, "factor": 2, "frames": 12, "spin_up": 3},
 }
 SMALL_SET = {"train_samples": 30, "test_samples": 20, "evaluation_samples": 20, "batch_size": 10}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reference data are made once for all tests, and neither read from nor put into the user's cache."""
+    monkeypatch.setenv("ZOTOOLKIT_CACHE", str(tmp_path_factory.getbasetemp() / "zotoolkit-cache"))
 
 
 def _ours() -> list[EntrySpec]:
@@ -92,4 +99,4 @@ def test_what_is_made_knows_how_and_can_be_made_again(spec: EntrySpec) -> None:
 
 
 def test_there_are_problems() -> None:
-    assert {spec.family for spec in _ours()} >= {"Functions", "DNN", "Defense"}
+    assert {spec.family for spec in _ours()} >= {"Functions", "DNN", "Defense", "PDE"}

@@ -88,3 +88,23 @@ def test_measuring_is_no_query() -> None:
 def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidSetting, match=message):
         Measures(**settings)
+
+
+def test_valid_time_is_the_mean_over_all_frames_of_the_test_split() -> None:
+    objective = small.burgers(measures=Measures(steps=(2,), valid_time=0.05))
+    x0, _ = objective.reset(seed=0)
+    split = objective.references.test
+    path, true = objective.corrected(x0, split, 11), split.states.movedim(1, 0)
+    apart = (path - true).norm(dim=2) / true.norm(dim=2)
+    first = [next((step for step in range(12) if apart[step, row] > 0.05), 11) for row in range(2)]
+    figures = objective.final_metrics(x0)
+    assert 0 < sum(first) < 22
+    assert figures["test_valid_time"] == pytest.approx(small.DT * sum(first) / 2)
+    assert figures["test_mae_2"] == small.burgers(measures=Measures(steps=(2,))).final_metrics(x0)["test_mae_2"]
+    assert "uncorrected_valid_time" in figures
+
+
+@pytest.mark.parametrize("threshold", [0.0, -1.0, float("nan"), "0.4", True])
+def test_thresholds_of_the_valid_time(threshold: Any) -> None:
+    with pytest.raises(InvalidSetting, match="valid_time must be"):
+        Measures(valid_time=threshold)
