@@ -33,7 +33,7 @@ _COUNT = "constant/states"
 class IcoFoam(Simulator):
     """Unsteady incompressible flow in a square cavity whose lid moves, by OpenFOAM's icoFoam in its own process.
 
-        dv/dt + div(v v) = -grad p + nu laplace v,    div v = 0,    v = (speed, 0) at the lid, 0 at the other walls
+        dv/dt + div(v v) = -grad p + nu laplace v,    div v = 0,    v_x = speed at the lid, else v = 0 at the walls
 
     A state is the velocity at the centres of the cells, `(2, cells, cells)`: its part along y, then along x, rows from
     the floor to the lid. Pressure and fluxes through faces do not belong to it: icoFoam interpolates the fluxes from
@@ -43,6 +43,8 @@ class IcoFoam(Simulator):
     States of a process are disjoint copies of the mesh in one case, which costs far less than a process each. Their
     pressures are solved for together until the residual of all is below the tolerance; so what a state gets depends on
     its neighbours within `tol`. A copy that blows up ends the process; it is then run again without that one.
+
+    Written for and tested with OpenFOAM 1912, as Debian and Ubuntu have it.
 
     Args:
         cells: Along each side.
@@ -230,7 +232,7 @@ PISO {{ nCorrectors {flow.correctors}; nNonOrthogonalCorrectors 0; pRefCell 0; p
         "system/controlDict": foam_file("dictionary", control),
         "system/fvSchemes": foam_file("dictionary", schemes),
         "system/fvSolution": foam_file("dictionary", solution),
-        "constant/transportProperties": foam_file("dictionary", f"nu {flow.viscosity!r};"),
+        "constant/transportProperties": foam_file("dictionary", f"nu [0 2 -1 0 0 0 0] {flow.viscosity!r};"),
         "0/p": foam_file("volScalarField", still),
     }
 
