@@ -112,7 +112,7 @@ class _Guard:
     def tell(self, line: str) -> None:
         with self._lock:
             for _ in range(2):  # a guard that has been killed is replaced, once
-                if self._process is None:
+                if self._process is None and line.startswith("+"):
                     self._process = self._begin()
                 if self._process is None or self._process.stdin is None:
                     return
@@ -122,8 +122,6 @@ class _Guard:
                 self._process.stdin.close()
                 self._process.wait()
                 self._process = None
-                if line.startswith("-"):
-                    return
 
     def _begin(self) -> subprocess.Popen[bytes] | None:
         if not sys.executable or getattr(sys, "frozen", False):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import math
 import os
@@ -11,8 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,44 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from problems.pde.simulators import rollout
-from problems.pde.simulators.external import ExternalProgram, NpyFiles
+from problems.pde.simulators.external import ExternalProgram
 from tests.problems.pde.simulators.external import programs
 from tests.problems.pde.simulators.external.text_files import program
+from tests.problems.pde.simulators.external.watching import actions, only_linux, until, working_in
 from zotoolkit.errors import CaseUnwritable, InvalidSetting, InvalidState, ProgramMissing
-
-
-def working_in(folder: Path) -> list[int]:
-    """Processes whose working directory lies, or lay, in a folder."""
-    found = []
-    for link in Path("/proc").glob("[0-9]*/cwd"):
-        try:
-            where = str(link.readlink())
-        except OSError:
-            continue
-        if where.startswith(f"{folder}/"):
-            found.append(int(link.parent.name))
-    return found
-
-
-def until(condition: Any, seconds: float = 30.0) -> bool:
-    begun = time.monotonic()
-    while not condition() and time.monotonic() - begun < seconds:
-        time.sleep(0.02)
-    return bool(condition())
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """A folder for cases, which holds none after the test, and in which no process works then."""
-    folder = tmp_path / "cases"
-    folder.mkdir()
-    yield folder
-    assert list(folder.iterdir()) == []
-    assert until(lambda: not working_in(folder))
-
-
-def actions(*what: int) -> torch.Tensor:
-    return torch.tensor([[float(number)] for number in what])
 
 
 @settings(max_examples=12)
@@ -142,7 +105,7 @@ def test_a_process_whose_time_is_up_is_killed_and_not_divided(place: Path, caplo
     assert "was killed: its time was up" in caplog.text
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows what a process was started for")
+@only_linux
 @pytest.mark.parametrize("what", [programs.CHILDREN, programs.DAEMON])
 @pytest.mark.parametrize("stay", [False, True])
 def test_children_and_daemons_end_with_their_program(what: int, stay: bool, place: Path) -> None:
@@ -246,101 +209,7 @@ def test_a_compiled_program(place: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(path[-1], expected)
 
 
-class Owners:
-    """Processes that own programs, each to end in another way."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __getitem__(self, way: str) -> tuple[int, Path]:
-        return json.loads((self.folder / "processes.json").read_text())[way], self.folder / way
-
-
-@pytest.fixture(scope="module")
-def owners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owners]:
-    folder = tmp_path_factory.mktemp("owners")
-    command = [sys.executable, "-m", "tests.problems.pde.simulators.external.stepping", str(folder)]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[5]) as process:
-        assert until(lambda: (folder / "processes.json").exists(), 60)
-        yield Owners(folder)
-        for way in ("interrupt", "kill", "kill guard"):  # whichever has not been tested here
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(Owners(folder)[way][0], 9)
-        assert process.wait(60) == 0
-
-
-@pytest.mark.parametrize("way", ["interrupt", "kill", "kill guard"])
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows what a process was started for")
-def test_nothing_outlives_python(way: str, owners: Owners) -> None:
-    number, folder = owners[way]
-    log = folder / "log"
-    assert until(lambda: log.exists() and len(log.read_text().splitlines()) == 2, 60)
-    # Two programs, and of each the daemon and the daemon's child.
-    assert until(lambda: len(working_in(folder)) == 6)
-    if way == "kill guard":
-        for guard in guards(number):
-            os.kill(guard, 9)
-    os.kill(number, 2 if way == "interrupt" else 9)
-    if way == "interrupt":
-        assert until(lambda: (folder / "said").exists() and (folder / "said").read_text())
-        assert (folder / "said").read_text() == "interrupted []"
-        (folder / "said").unlink()
-    log.unlink()
-    if way == "kill guard":  # then the next start finds what is left
-        assert until(lambda: state_of(number) in ("", "Z"))
-        (left,) = folder.iterdir()
-        assert working_in(folder)
-        live = left.with_name("-".join((*left.name.split("-")[:3], str(os.getpid()), began(os.getpid()), "0a")))
-        live.mkdir()
-        program(folder).step(torch.ones(1, 3), actions(0))
-        assert list(folder.iterdir()) == [live]
-        live.rmdir()
-    assert until(lambda: not working_in(folder) and not list(folder.iterdir()))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows what a process was started for")
-def test_nothing_outlives_an_interpreter_that_ends_in_the_middle(owners: Owners) -> None:
-    number, folder = owners["exit"]
-    assert until(lambda: state_of(number) in ("", "Z"), 60)
-    assert until(lambda: not working_in(folder))
-    assert [path.name for path in folder.iterdir()] == ["log"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows what a process was started for")
-def test_a_forked_process_steps_on_its_own(owners: Owners) -> None:
-    number, folder = owners["fork"]
-    assert until(lambda: state_of(number) in ("", "Z"), 60)
-    assert list(folder.iterdir()) == []
-    (folder / "go").touch()
-    assert until(lambda: (folder / "answer").exists() and (folder / "answer").read_text() == "2.0")
-    assert until(lambda: sorted(path.name for path in folder.iterdir()) == ["answer", "go"])
-
-
-def state_of(number: int) -> str:
-    """What the kernel says a process does: "Z" once it has ended and nobody has collected it; empty once it is gone."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
-
-
-def began(number: int) -> str:
-    return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
-
-
-def guards(parent: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if any(word.endswith(b"reaper.py") for word in words) and str(parent).encode() in words:
-            found.append(int(path.parent.name))
-    return found
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows what a process was started for")
+@only_linux
 def test_close_ends_what_runs_in_another_thread(place: Path) -> None:
     doubling = program(place, timeout=500.0)
     answers: list[torch.Tensor] = []
@@ -388,15 +257,6 @@ def test_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         subprocess.run(["umount", place], check=True)
 
 
-def test_a_folder_that_is_gone(tmp_path: Path) -> None:
-    place = tmp_path / "cases"
-    place.mkdir()
-    doubling = program(place)
-    place.rmdir()
-    with pytest.raises(CaseUnwritable, match="no case folder can be made"):
-        doubling.step(torch.ones(1, 3), actions(0))
-
-
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
@@ -430,41 +290,3 @@ def test_settings_that_cannot_be_used(changes: dict[str, Any], error: type[Excep
 def test_it_has_no_gradient(place: Path) -> None:
     with pytest.raises(InvalidState, match="doubling has no gradient"):
         program(place).step(torch.ones(1, 3, requires_grad=True), actions(0))
-
-
-@pytest.mark.parametrize("names", [("a", "a", "b"), ("a/b", "c", "d"), ("", "b", "c"), (1, "b", "c")])
-def test_names_of_files_that_cannot_be_used(names: Any) -> None:
-    with pytest.raises(InvalidSetting, match="three different names of files"):
-        NpyFiles(*names)
-
-
-NPY_ANSWERS = {
-    "pickled": "np.save('out', np.array([{}, 1, 2], object), allow_pickle=True); os.rename('out.npy', 'after.npy')",
-    "complex": "np.save('after.npy', np.ones(3) * 1j)",
-    "cut": "np.save('after.npy', np.ones(3)); os.truncate('after.npy', 140)",
-    "empty": "open('after.npy', 'w').close()",
-    "huge": (
-        "head = {'descr': '<f8', 'fortran_order': False, 'shape': (10**13,)};"
-        "np.lib.format.write_array_header_1_0(open('after.npy', 'wb'), head)"
-    ),
-    "integers": "np.save('after.npy', np.array([3, 2, 1]))",
-    "too large": "np.save('after.npy', np.array([1e300, 2, 1]))",
-    "fortran": "np.save('after.npy', np.asfortranarray(np.array([3.0, 2, 1])))",
-}
-
-
-def test_npy_files_of_all_kinds(place: Path) -> None:
-    lines = "import os, numpy as np; k = int(np.load('params.npy')[0]); exec(os.environ['ANSWERS'].split('\\n')[k])"
-    answering = ExternalProgram(
-        [sys.executable, "-c", lines],
-        fields=(3,),
-        parameters=["kind"],
-        environment={"ANSWERS": "\n".join(NPY_ANSWERS.values())},
-        folder=place,
-        workers=2,
-    )
-    kinds = list(NPY_ANSWERS)
-    after = answering.step(torch.ones(len(kinds), 3), torch.arange(float(len(kinds)))[:, None])
-    good = dict(zip(kinds, after.tolist(), strict=True))
-    assert good.pop("integers") == good.pop("fortran") == [3, 2, 1]
-    assert all(math.isnan(row[0]) for row in good.values())
