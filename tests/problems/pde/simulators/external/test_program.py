@@ -98,10 +98,10 @@ def test_a_bad_state_takes_no_other_of_its_process_with_it(place: Path, caplog: 
 
 
 def test_a_process_whose_time_is_up_is_killed_and_not_divided(place: Path, caplog: pytest.LogCaptureFixture) -> None:
-    doubling = program(place, batched=True, states_per_process=2, timeout=0.5, workers=2)
+    doubling = program(place, batched=True, timeout=0.5)
     with caplog.at_level(logging.WARNING, "zotoolkit"):
-        after = doubling.step(torch.ones(4, 3), actions(0, 0, programs.HANG, 0))
-    assert after[:, 0].isnan().tolist() == [False, False, True, True]
+        after = doubling.step(torch.ones(2, 3), actions(programs.HANG, 0))
+    assert bool(after.isnan().all())
     assert "was killed: its time was up" in caplog.text
 
 

@@ -40,6 +40,6 @@ class BatchedTextFiles(TextFiles):
 
 def program(folder: Path, **settings: Any) -> ExternalProgram:
     """Return the program with states of three numbers; its parameter says what it does wrong."""
-    settings = {"files": BatchedTextFiles() if settings.get("batched") else TextFiles(), "timeout": 20.0} | settings
+    settings = {"files": BatchedTextFiles() if settings.get("batched") else TextFiles(), "timeout": 100.0} | settings
     command = [sys.executable, "-I", "-S", PROGRAM]
     return ExternalProgram(command, fields=(3,), parameters=["action"], folder=folder, name="doubling", **settings)
