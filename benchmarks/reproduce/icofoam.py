@@ -1,8 +1,8 @@
 """Correcting OpenFOAM's icoFoam, which runs in its own process and can only be asked to step.
 
-Lid-driven cavities of 16 x 16 cells with first-order upwinding; the reference is icoFoam on 64 x 64 cells at order 2,
-averaged. Training on four speeds of the lid (Reynolds numbers 600 to 1200), rates chosen on two others, test on three
-that neither saw. The corrector has twelve parameters: anti-diffusion and near-wall terms. SRC is icoFoam alone; NON is
+Lid-driven cavities of 16 x 16 cells with first-order upwinding, 0.1 units of time a step; the reference is icoFoam on
+64 x 64 cells at order 2, averaged. Training on four speeds of the lid (Reynolds numbers 600 to 1200), rates chosen on
+two others, test on three that neither saw; all from two units of time after rest. The corrector has twelve parameters: anti-diffusion and near-wall terms. SRC is icoFoam alone; NON is
 fitted to single steps; ZO-SOL descends on trajectories unrolled over eight steps by queries alone, from where NON ended
 unless the row says otherwise, by coordinate-wise (CGE) or random (RGE) differences at about equal queries.
 
