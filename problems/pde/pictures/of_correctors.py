@@ -5,6 +5,7 @@ All are of the test split, which no solver has seen. Trajectories that are shown
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ _LOST = 10.0  # standard deviations of the states that one may be off by before 
 _MOMENTS = 4  # columns of vorticity panels
 _PICTURES = 60  # of an animation
 _PANEL = 240  # pixels
+_LETTERS = 12  # that stand beside a panel; longer names are broken
+_ENOUGH = 0.5  # share of a method's states that must be left for its spectrum to say something
 
 
 @dataclass(eq=False)
@@ -176,7 +179,7 @@ def _wake(objective: CorrectSimulator, rollouts: _Rollouts) -> Iterator[Drawing]
     yield Drawing(
         "vorticity",
         f"Vorticity {shown}.",
-        draw_vorticity(rollouts.shown, moments, dt=dt, title=f"Test split, {which}"),
+        draw_vorticity(_broken(rollouts.shown), moments, dt=dt, title=f"Test split, {which}"),
     )
     frames = list(range(0, steps + 1, max(1, -(-steps // _PICTURES))))
     content = animate_vorticity(
@@ -192,15 +195,21 @@ def _line(objective: CorrectSimulator, rollouts: _Rollouts, seeds: int) -> Itera
         "space-time",
         f"States over space and time and what they are off by, for {which} of the test split, {steps} steps; first "
         "seed of each solver.",
-        draw_space_time(rollouts.shown, dt, _length(objective), title=f"Test split, {which}"),
+        draw_space_time(_broken(rollouts.shown), dt, _length(objective), title=f"Test split, {which}"),
     )
     band = f"; median over {seeds} seeds, band from lowest to highest" if seeds > 1 else ""
+    spectra = {name: rows for name, rows in _stacked(rollouts.spectra).items() if bool(rows.isfinite().any())}
     yield Drawing(
         "spectrum",
         f"Energy by wave number, averaged over the second half of {_about(objective)}{band}. States that have "
-        "blown up are left out.",
-        draw_spectra(_stacked(rollouts.spectra), rollouts.numbers, baselines=[REFERENCE], title="Test split"),
+        "blown up are left out, and methods of which less than half is left.",
+        draw_spectra(spectra, rollouts.numbers, baselines=[REFERENCE], title="Test split"),
     )
+
+
+def _broken(methods: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return trajectories by names in lines that have room beside a panel."""
+    return {"\n".join(textwrap.wrap(name, _LETTERS)) or name: path for name, path in methods.items()}
 
 
 def _stacked(curves: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
@@ -209,9 +218,11 @@ def _stacked(curves: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
 
 
 def _spectrum(objective: CorrectSimulator, path: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the `(K,)` mean energies of the finite states in a path's second half, and their wave numbers."""
+    """Return the `(K,)` mean energies of the states left in a path's second half, NaN if few are, and wave numbers."""
     numbers, energy = energy_spectrum(path[len(path) // 2 :].flatten(0, 1), _length(objective))
-    return energy.nanmean(0), numbers
+    left = energy.isfinite().all(1)
+    enough = float(left.double().mean()) >= _ENOUGH
+    return energy[left].mean(0) if enough else torch.full_like(energy[0], torch.nan), numbers
 
 
 def _length(objective: CorrectSimulator) -> float:

@@ -134,7 +134,8 @@ def test_labels_that_stand_for_something_else_are_told_apart(monkeypatch: pytest
 
     monkeypatch.setattr(of_correctors, "draw_space_time", watched)
     objective.pictures(points(objective, "reference", "uncorrected", seeds=1))
-    assert kept == ["reference", "uncorrected", "reference (solver)", "uncorrected (solver)"]
+    names = [" ".join(name.split()) for name in kept]
+    assert names == ["reference", "uncorrected", "reference (solver)", "uncorrected (solver)"]
 
 
 def test_what_has_left_the_truth_by_far_counts_as_blown_up() -> None:
@@ -152,3 +153,20 @@ def test_a_corrector_that_blows_up_is_drawn_too() -> None:
     x0, _ = objective.reset(seed=0)
     found = objective.pictures({"wild": {0: 100 * torch.ones_like(x0)}, "start": {0: x0}})
     assert len(found) == 4
+
+
+def test_a_spectrum_of_few_states_that_are_left_is_none() -> None:
+    objective = small.burgers()
+    path = torch.rand(8, 4, small.POINTS, generator=torch.Generator().manual_seed(0)).double()
+    path[4:, :2] = torch.nan
+    energy, numbers = of_correctors._spectrum(objective, path)
+    wanted, _ = of_correctors._spectrum(objective, path[:, 2:])
+    assert energy.shape == numbers.shape
+    assert torch.allclose(energy, wanted)
+    path[6:, 2] = torch.nan
+    assert of_correctors._spectrum(objective, path)[0].isnan().all()
+
+
+def test_long_names_are_broken_beside_panels() -> None:
+    found = of_correctors._broken({"Sparse ZO-SOL, 1200 iterations": torch.zeros(1), "": torch.ones(1)})
+    assert list(found) == ["Sparse\nZO-SOL, 1200\niterations", ""]
