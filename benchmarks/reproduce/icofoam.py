@@ -2,9 +2,11 @@
 
 Lid-driven cavities of 16 x 16 cells with first-order upwinding, 0.1 units of time a step; the reference is icoFoam on
 64 x 64 cells at order 2, averaged. Training on four speeds of the lid (Reynolds numbers 600 to 1200), rates chosen on
-two others, test on three that neither saw; all from two units of time after rest. The corrector has twelve parameters: anti-diffusion and near-wall terms. SRC is icoFoam alone; NON is
-fitted to single steps; ZO-SOL descends on trajectories unrolled over eight steps by queries alone, from where NON ended
-unless the row says otherwise, by coordinate-wise (CGE) or random (RGE) differences at about equal queries.
+two others, test on three that neither saw; all from two units of time after rest.
+
+The corrector has twelve parameters: anti-diffusion and near-wall terms. SRC is icoFoam alone; NON is fitted to single
+steps; ZO-SOL descends on trajectories unrolled over eight steps by queries alone, from where NON ended unless the row
+says otherwise, by coordinate-wise (CGE) or random (RGE) differences at about equal queries.
 
 Errors are mean absolute ones of the velocity over the first so many steps of a trajectory, in units of a lid's speed of
 1. State-steps are states advanced by icoFoam by one step (two of its time steps) during training; a case holds all
