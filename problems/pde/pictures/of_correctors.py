@@ -209,7 +209,9 @@ def _line(objective: CorrectSimulator, rollouts: _Rollouts, seeds: int) -> Itera
 
 def _broken(methods: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return trajectories by names in lines that have room beside a panel."""
-    return {"\n".join(textwrap.wrap(name, _LETTERS)) or name: path for name, path in methods.items()}
+    return {
+        "\n".join(textwrap.wrap(name, _LETTERS, break_on_hyphens=False)) or name: path for name, path in methods.items()
+    }
 
 
 def _stacked(curves: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
