@@ -19,7 +19,6 @@ from problems.pde.pictures.animation import animate_vorticity
 from problems.pde.pictures.curves import draw_errors, draw_spectra
 from problems.pde.pictures.space_time import draw_space_time
 from problems.pde.pictures.vorticity import draw_vorticity
-from problems.pde.simulators.wake.staggered import face_mask
 from zotoolkit.figures import Drawing
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _LOST = 10.0  # standard deviations of the states that one may be off by before 
 _MOMENTS = 4  # columns of vorticity panels
 _PICTURES = 60  # of an animation
 _PANEL = 240  # pixels
-_LETTERS = 12  # that stand beside a panel; longer names are broken
+_LETTERS = 11  # that stand beside a panel; longer names are broken
 _ENOUGH = 0.5  # share of a method's states that must be left for its spectrum to say something
 
 
@@ -96,7 +95,7 @@ def _rolled_out(objective: CorrectSimulator, points: Mapping[str, Mapping[int, T
     references, threshold = objective.references, objective.measures.valid_time
     split, steps = references.test, rollout_steps(objective)
     true = split.states[:, : steps + 1].movedim(1, 0)
-    where = face_mask(references.fields).to(true.device) if references.layout == "staggered" else None
+    where = references.where
     average, line = _average(objective), len(references.fields) == 1
     found = _Rollouts(len(split) // 2)
     found.shown[REFERENCE] = true[:, found.trajectory]
@@ -198,11 +197,12 @@ def _line(objective: CorrectSimulator, rollouts: _Rollouts, seeds: int) -> Itera
         draw_space_time(_broken(rollouts.shown), dt, _length(objective), title=f"Test split, {which}"),
     )
     band = f"; median over {seeds} seeds, band from lowest to highest" if seeds > 1 else ""
-    spectra = {name: rows for name, rows in _stacked(rollouts.spectra).items() if bool(rows.isfinite().any())}
+    spectra = {name: rows[rows.isfinite().all(1)] for name, rows in _stacked(rollouts.spectra).items()}
+    spectra = {name: rows for name, rows in spectra.items() if len(rows)}
     yield Drawing(
         "spectrum",
         f"Energy by wave number, averaged over the second half of {_about(objective)}{band}. States that have "
-        "blown up are left out, and methods of which less than half is left.",
+        "blown up are left out, and seeds of which less than half is left.",
         draw_spectra(spectra, rollouts.numbers, baselines=[REFERENCE], title="Test split"),
     )
 

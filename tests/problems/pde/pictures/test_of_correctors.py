@@ -169,4 +169,4 @@ def test_a_spectrum_of_few_states_that_are_left_is_none() -> None:
 
 def test_long_names_are_broken_beside_panels() -> None:
     found = of_correctors._broken({"Sparse ZO-SOL, 1200 iterations": torch.zeros(1), "": torch.ones(1)})
-    assert list(found) == ["Sparse\nZO-SOL, 1200\niterations", ""]
+    assert list(found) == ["Sparse\nZO-SOL,\n1200\niterations", ""]
