@@ -34,6 +34,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "Defense/Digits-v0": {"classifier": _linear_classifier(), **_DENOISER, **_MEASURES},
     "Defense/CIFAR10-v0": {"checkpoint": _CHECKPOINT, "train_samples": 60, "sigma": 0.5, **_DENOISER, **_MEASURES},
     "PDE/WakeFlow-v0": {"resolution": 16, "factor": 2, "frames": 12, "spin_up": 3},
+    "PDE/ForcedBurgers-v0": {"resolution": 16, "factor": 2, "frames": 12, "unroll": 3},
+    "PDE/Smoke-v0": {"resolution": 16, "factor": 2, "frames": 12, "spin_up": 3, "unroll": 3},
 }
 SMALL_SET = {"train_samples": 30, "test_samples": 20, "evaluation_samples": 20, "batch_size": 10}
 

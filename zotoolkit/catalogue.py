@@ -150,6 +150,8 @@ def _register_pde() -> None:
         ("WakeFlow", "wake_flow", "the unsteady wake flow behind a disc, 64 x 32 cells towards 256 x 128", 300 * 279),
         ("KuramotoSivashinsky", "kuramoto_sivashinsky", "a coarse Kuramoto-Sivashinsky step that blows up", 2000 * 90),
         ("Burgers", "burgers", "a coarse step of the viscous Burgers equation", 2000 * 90),
+        ("ForcedBurgers", "forced_burgers", "a coarse step of the forced Burgers equation on a square", 300 * 333),
+        ("Smoke", "smoke", "a coarse step of smoke that rises in a box", 300 * 333),
     )
     for name, function, what, queries in problems:
         register(

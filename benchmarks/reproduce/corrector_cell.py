@@ -25,7 +25,6 @@ import zotoolkit
 from problems.pde import CorrectSimulator
 from problems.pde.measures import absolute_errors, relative_errors
 from problems.pde.pictures import draw_errors
-from problems.pde.simulators.wake.staggered import face_mask
 from zotoolkit.checkpoint import has_checkpoint
 
 TUNING_SEED = 100
@@ -128,7 +127,7 @@ def _figures(objective: CorrectSimulator, x: torch.Tensor | None) -> dict[str, A
     split, steps = objective.references.test, max(objective.measures.steps)
     predicted = objective.corrected(x, split, steps)
     true = split.states[:, : steps + 1].movedim(1, 0)
-    where = face_mask(split.fields).to(true.device) if objective.references.layout == "staggered" else None
+    where = objective.references.where
     absolute, relative = absolute_errors(predicted, true, where), relative_errors(predicted, true, where)
     return {
         "test_mae": [_kept(value) for value in absolute.mean(1).tolist()],

@@ -2,9 +2,16 @@
 
 from problems.pde.correct_simulator import CorrectSimulator
 from problems.pde.coupling import Additive, Coupling, Staggered
+from problems.pde.couplings_2d import WithForce, WithMarker
 from problems.pde.measuring import Measures
 from problems.pde.references import References, Trajectories
-from problems.pde.tasks import correct_burgers, correct_kuramoto_sivashinsky, correct_wake_flow
+from problems.pde.tasks import (
+    correct_burgers,
+    correct_forced_burgers,
+    correct_kuramoto_sivashinsky,
+    correct_smoke,
+    correct_wake_flow,
+)
 
 __all__ = [
     "Additive",
@@ -14,7 +21,11 @@ __all__ = [
     "References",
     "Staggered",
     "Trajectories",
+    "WithForce",
+    "WithMarker",
     "correct_burgers",
+    "correct_forced_burgers",
     "correct_kuramoto_sivashinsky",
+    "correct_smoke",
     "correct_wake_flow",
 ]

@@ -64,7 +64,7 @@ class Additive:
     def inputs(self, state: Tensor, params: Tensor) -> Tensor:
         """Return scaled states, with the parameters as further channels if they have a scale."""
         seen = state if self.scale == 1.0 else state / self.scale
-        return seen if self.params_scale is None else _with_params(seen, params, self.params_scale)
+        return seen if self.params_scale is None else with_params(seen, params, self.params_scale)
 
     def add(self, state: Tensor, output: Tensor) -> Tensor:
         """Return the corrected states.
@@ -115,7 +115,7 @@ class Staggered:
 
     def inputs(self, state: Tensor, params: Tensor) -> Tensor:
         """Return the `(..., 2 + k, rows, columns)` inputs."""
-        return _with_params(state[..., :-1, :-1] / self.scale, params, self.params_scale)
+        return with_params(state[..., :-1, :-1] / self.scale, params, self.params_scale)
 
     def add(self, state: Tensor, output: Tensor) -> Tensor:
         """Return the corrected states.
@@ -133,7 +133,7 @@ class Staggered:
         return f"Staggered(scale={self.scale:g}, params_scale={self.params_scale})"
 
 
-def _with_params(seen: Tensor, params: Tensor, scales: Sequence[float]) -> Tensor:
+def with_params(seen: Tensor, params: Tensor, scales: Sequence[float]) -> Tensor:
     """Return `(..., channels + k, *grid)`: the parameters over their scales behind the `(..., channels, *grid)`."""
     lead = params.shape[:-1]
     if params.shape[-1] != len(scales):

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from problems.pde.measures import absolute_errors, relative_errors, valid_time
-from problems.pde.simulators.wake.staggered import face_mask
 from zotoolkit.checks import check_choice, check_count, check_positive
 from zotoolkit.errors import InvalidSetting, brief
 
@@ -126,4 +125,4 @@ class Measures:
 def _truth(references: References, split: Trajectories, frames: int) -> tuple[Tensor, Tensor | None]:
     """Return the `(frames, N, *F)` truth and which entries of a state count, None for all."""
     true = split.states[:, :frames].movedim(1, 0)
-    return true, face_mask(references.fields).to(true.device) if references.layout == "staggered" else None
+    return true, references.where

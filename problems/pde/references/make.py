@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from problems.pde.progress import Progress, shown
-from problems.pde.references.trajectories import SPLITS, Layout, References, Trajectories
+from problems.pde.references.trajectories import LAYOUTS, SPLITS, Layout, References, Trajectories
 from problems.pde.simulators.base import Simulator
 from zotoolkit.artifacts import fingerprint, kept
 from zotoolkit.checks import check_choice, check_count, check_positive
@@ -90,7 +90,7 @@ def make_references(
     """
     frames, every = check_count(frames, "frames", 2), check_count(every, "every")
     spin_up, dt = check_count(spin_up, "spin_up", 0), check_positive(dt, "dt")
-    check_choice(layout, ("points", "staggered"), "layout")
+    check_choice(layout, LAYOUTS, "layout")
     if dtype not in (torch.float32, torch.float64):
         raise InvalidSetting(f"dtype must be torch.float32 or torch.float64, got {brief(dtype)}.")
     starts = dict(zip(SPLITS, (_check_start(fine, *pair) for pair in _pairs(train, validation, test)), strict=True))

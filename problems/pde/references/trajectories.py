@@ -19,8 +19,13 @@ from problems.pde.simulators.wake.staggered import face_mask
 from zotoolkit.checks import check_choice, check_positive
 from zotoolkit.errors import InvalidState, ReferencesMismatch, brief
 
-Layout = Literal["points", "staggered"]
-"""Whether every entry of a state is a value, or states are velocities at the faces of a staggered grid."""
+Layout = Literal["points", "staggered", "timed", "marked"]
+"""What the entries of a state are.
+
+"points": each is a value. "staggered": velocities at the faces of a staggered grid. "timed": the last field is the
+time, as in `ForcedBurgers`. "marked": staggered velocities and a marker in the cells, as in `SmokeFlow`.
+"""
+LAYOUTS = ("points", "staggered", "timed", "marked")
 
 SPLITS = ("train", "validation", "test")
 
@@ -113,7 +118,8 @@ class References:
         settings: All that decided them, numbers, texts, lists and dicts; empty for a user's own. What
             `settings["physics"]` names is compared with the simulator's attributes of that name by `check`.
         layout: "staggered" for velocities as `problems.pde.simulators.wake` lays them out, `(2, rows + 1, columns + 1)`
-            with places that are no faces; "points" for all else.
+            with places that are no faces; "marked" for these and a marker, as `SmokeFlow` does; "timed" for a time as
+            the last field, as in `ForcedBurgers`; "points" for all else.
 
     Raises:
         InvalidState: If the splits do not fit each other, or their states not the layout.
@@ -141,7 +147,7 @@ class References:
 
     def __post_init__(self) -> None:
         check_positive(self.dt, "dt")
-        check_choice(self.layout, ("points", "staggered"), "layout")
+        check_choice(self.layout, LAYOUTS, "layout")
         first = self.train
         for name in SPLITS:
             split = getattr(self, name)
@@ -151,20 +157,23 @@ class References:
                 given, wanted = _of(split, what), _of(first, what)
                 if given != wanted:
                     raise InvalidState(f"all splits must have the same {what}: train has {wanted}, {name} {given}.")
-        if self.layout == "staggered":
-            face_mask(first.fields)
+        self.where  # noqa: B018
 
     @cached_property
     def scale(self) -> float:
         """Standard deviation of the training states, what a corrector's inputs and outputs are measured in.
 
         Of staggered velocities that of their absolute values, over the faces of both components, as in the code of Um
-        et al. (NeurIPS 2020): the components' different means enter, the places that are no faces do not. 1 where all
-        values are the same.
+        et al. (NeurIPS 2020): the components' different means enter, the places that are no faces do not. Of a flow
+        with a marker it is that of the velocities alone, and a time does not enter. 1 where all values are the same.
         """
-        values = self.train.states
-        if self.layout == "staggered":
-            values = values.abs()[..., face_mask(self.train.fields).to(values.device)]
+        values, where = self.train.states, self.where
+        if self.layout == "marked":
+            values, where = values[:, :, :2], face_mask((2, *self.fields[1:]))
+        if self.layout in ("staggered", "marked"):
+            values = values.abs()
+        if where is not None:
+            values = values[..., where.to(values.device)]
         deviation = float(values.std(correction=0))
         return deviation if deviation > 0 else 1.0
 
@@ -173,6 +182,12 @@ class References:
         """`(k,)` standard deviation of each training parameter; 1 where there is one value only."""
         deviation = self.train.params.std(0, correction=0)
         return torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+
+    @cached_property
+    def where(self) -> Tensor | None:
+        """`*F` bool on the data's device: the entries that errors are measured at; None for all."""
+        mask = _counted(self.layout, self.fields)
+        return None if mask is None else mask.to(self.train.states.device)
 
     @property
     def fields(self) -> tuple[int, ...]:
@@ -215,6 +230,29 @@ class References:
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {len(getattr(self, name))} x {getattr(self, name).frames}" for name in SPLITS)
         return f"<References: states {self.fields}, dt {self.dt:g}; trajectories x frames: {counts}>"
+
+
+def _counted(layout: Layout, fields: tuple[int, ...]) -> Tensor | None:
+    """Return which entries of a state are values to be predicted.
+
+    Raises:
+        InvalidState: If states of such a shape do not have the layout.
+    """
+    if layout == "points":
+        return None
+    if layout == "staggered":
+        return face_mask(fields)
+    if len(fields) < 2 or fields[0] < 2:
+        raise InvalidState(f"states with the layout {layout!r} have two fields or more, got the shape {fields}.")
+    mask = torch.ones(fields, dtype=torch.bool)
+    if layout == "timed":
+        mask[-1] = False
+        return mask
+    if fields[0] != 3:
+        raise InvalidState(f"states of velocities and a marker are (3, rows + 1, columns + 1), got {fields}.")
+    mask[:2] = face_mask((2, *fields[1:]))
+    mask[2, -1] = mask[2, :, -1] = False
+    return mask
 
 
 def _of(split: Trajectories, what: str) -> object:

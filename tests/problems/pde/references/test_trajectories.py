@@ -158,3 +158,45 @@ def test_reference_data_of_other_settings_are_refused(references: References, wo
 def test_parameters_that_are_missing() -> None:
     with pytest.raises(ReferencesMismatch, match="have no parameters, Burgers takes viscosity"):
         three(fields=(64,), columns=0, dt=0.025).check(Burgers())
+
+
+def test_a_time_is_neither_measured_nor_a_scale() -> None:
+    states = torch.randn(3, 4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    states[:, :, 2] = 1e3 * torch.arange(4)[:, None, None]
+    split = Trajectories.of(states)
+    references = References(split, split, split, 1.0, layout="timed")
+    assert references.scale == pytest.approx(float(states[:, :, :2].std(correction=0)), rel=1e-5)
+    where = references.where
+    assert where is not None
+    assert bool(where[:2].all())
+    assert not bool(where[2].any())
+    assert three().where is None
+
+
+def test_a_marker_is_measured_and_no_scale() -> None:
+    states = torch.randn(3, 4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    states[:, :, 2] *= 1e3
+    split = Trajectories.of(states)
+    references = References(split, split, split, 1.0, layout="marked")
+    velocities = Trajectories.of(states[:, :, :2])
+    assert references.scale == References(velocities, velocities, velocities, 1.0, layout="staggered").scale
+    where = references.where
+    assert where is not None
+    assert where.sum((1, 2)).tolist() == [20, 20, 16]
+    assert torch.equal(where[:2], face_mask((2, 5, 5)))
+
+
+@pytest.mark.parametrize(
+    ("layout", "fields", "words"),
+    [
+        ("timed", (6,), "two fields or more"),
+        ("timed", (1, 5), "two fields or more"),
+        ("marked", (6,), "two fields or more"),
+        ("marked", (2, 5, 5), "a marker are"),
+        ("marked", (3, 5), "v_y first"),
+        ("marked", (3, 1, 5), "v_y first"),
+    ],
+)
+def test_states_that_do_not_have_their_layout(layout: Any, fields: tuple[int, ...], words: str) -> None:
+    with pytest.raises(InvalidState, match=words):
+        three(fields=fields, layout=layout)
