@@ -73,7 +73,7 @@ def test_the_specification_and_the_python_of_the_page_are_right(tmp_path: Path) 
 def test_links_between_the_pages_lead_somewhere() -> None:
     for page in PAGES:
         for target, anchor in re.findall(r"\]\(([\w-]+\.md)(?:#([\w-]+))?\)", (DOCS / page).read_text()):
-            assert target in PAGES
+            assert (DOCS / target).is_file()
             headings = re.findall(r"^#+ (.*)$", (DOCS / target).read_text(), re.MULTILINE)
             assert not anchor or anchor in {heading.lower().replace(" ", "-") for heading in headings}
 
