@@ -50,7 +50,7 @@ class Entry:
 
         Examples:
             >>> Entry.parse("CGE=ZO/SGD-CGE-v0:lr=0.1,mu=0.01")
-            Entry(id='ZO/SGD-CGE-v0', settings={'lr': 0.1, 'mu': 0.01}, label='CGE')
+            Entry(id='ZO/SGD-CGE-v0', settings={'lr': 0.1, 'mu': 0.01}, label='CGE', marked=False)
         """
         if isinstance(given, Entry):
             return given
