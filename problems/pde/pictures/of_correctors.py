@@ -103,7 +103,7 @@ def _rolled_out(objective: CorrectSimulator, points: Mapping[str, Mapping[int, T
         energy, found.numbers = _spectrum(objective, true)
         found.spectra[REFERENCE] = [energy]
     for name, path in _paths(objective, points, steps):
-        path = _until_lost(path, true, references.scale)
+        path = _until_lost(path, true, references.scale, where)
         found.shown.setdefault(name, path[:, found.trajectory].clone())
         found.mae.setdefault(name, []).append(mae(path, true, where, average))
         found.relative.setdefault(name, []).append(relative_l2(path, true, where, average))
@@ -129,15 +129,17 @@ def _paths(
             yield name, objective.corrected(x, split, steps)
 
 
-def _until_lost(path: Tensor, true: Tensor, scale: float) -> Tensor:
+def _until_lost(path: Tensor, true: Tensor, scale: float, where: Tensor | None = None) -> Tensor:
     """Return trajectories, NaN from where they have left the truth by far, most of them on their way to infinity.
 
     Args:
         path: `(T + 1, N, *F)`.
         true: Of the same shape.
         scale: Standard deviation of the states.
+        where: `*F` bool, the entries that count; None for all.
     """
-    off = (path - true).flatten(2).double().square().mean(2).sqrt()
+    apart = (path - true).flatten(2) if where is None else (path - true)[:, :, where]
+    off = apart.double().square().mean(2).sqrt()
     lost = (~(off <= _LOST * scale)).cummax(0).values
     return path.masked_fill(lost.reshape(*lost.shape, *[1] * (path.ndim - 2)), torch.nan)
 
