@@ -39,6 +39,9 @@ def correct_smoke(
     The network sees velocity, marker and buoyancy, and corrects the velocity, which then carries the marker. Errors
     are those of velocities and marker together. The first use makes the reference data and keeps them.
 
+    What is trained over 12 steps makes velocities better for some 50 steps and the marker for some 75. Beyond, the
+    flow is another one with and without a corrector, and the corrected one, which is smeared less, is off by more.
+
     Args:
         resolution: Cells a side of the coarse grid.
         factor: How many times finer the reference grid is.
