@@ -253,11 +253,13 @@ def at(run: Mapping[str, Any], figure: str, steps: int) -> float:
 
 
 def _row(setting: Setting, mode: Mode, runs: Sequence[Mapping[str, Any]], alone: Mapping[str, Any] | None) -> list[str]:
-    cells = [_spread([at(run, setting.figure, steps) for run in runs]) for steps in setting.steps]
+    cells = [_cell(setting.figure, runs, steps) for steps in setting.steps]
     middle = setting.steps[min(1, len(setting.steps) - 1)]
     share = "-"
     if alone is not None:
-        shares = [at(run, setting.figure, middle) / at(alone, setting.figure, middle) for run in runs]
+        # Of chaotic trajectories by their medians, which one that blew up does not decide.
+        figure = setting.figure if setting.figure == "mae" else f"{setting.figure}_median"
+        shares = [at(run, figure, middle) / at(alone, figure, middle) for run in runs]
         share = _spread(shares)
     blown_up = sum(run["test_blown_up"] for run in runs)
     name = mode.name
@@ -274,9 +276,17 @@ def _row(setting: Setting, mode: Mode, runs: Sequence[Mapping[str, Any]], alone:
     ]
 
 
+def _cell(figure: str, runs: Sequence[Mapping[str, Any]], steps: int) -> str:
+    """Return the figure, and where it is infinite the median over trajectories besides."""
+    values = [at(run, figure, steps) for run in runs]
+    if math.isfinite(mean(values)) or figure == "mae":
+        return _spread(values)
+    return f"inf, median {_spread([at(run, f'{figure}_median', steps) for run in runs])}"
+
+
 def _spread(values: Sequence[float]) -> str:
     """Return the mean and, of several seeds, their standard deviation."""
-    middle = f"{mean(values):.4f}" if mean(values) < 1 else f"{mean(values):.3g}"
+    middle = f"{mean(values):.4f}" if mean(values) < 10 else f"{mean(values):.3g}"
     return f"{middle} ± {statistics.stdev(values):.4f}" if len(values) > 1 and math.isfinite(mean(values)) else middle
 
 

@@ -25,7 +25,9 @@ class Measures:
 
     "mae" at n steps is the mean absolute error over the first n states after the start; "relative_l2" is the error's
     length over the reference's at state n. Both are averaged over trajectories, and infinite if one of them blew up;
-    how many did is told beside them, and at the end also the median over trajectories.
+    how many did is told beside them, and at the end also the median over trajectories. What is left of the simulator's
+    own error, "of_uncorrected", is a ratio of means for "mae", and of medians for "relative_l2", which a single
+    trajectory that blew up does not decide.
 
     Args:
         steps: After how many steps.
@@ -94,8 +96,9 @@ class Measures:
                 figures[f"{name}_valid_time"] = self._valid(predicted, objective.references, split)
         if self.baseline:
             for steps in self.steps:
-                alone = figures[f"uncorrected_{self.figure}_{steps}"]
-                figures[f"of_uncorrected_{steps}"] = figures[f"test_{self.figure}_{steps}"] / alone
+                name = self.figure if self.figure == "mae" else f"median_{self.figure}"
+                ours, alone = figures[f"test_{name}_{steps}"], figures[f"uncorrected_{name}_{steps}"]
+                figures[f"of_uncorrected_{steps}"] = ours / alone
         return figures
 
     def errors(self, predicted: Tensor, references: References, split: Trajectories) -> Tensor:
