@@ -21,7 +21,7 @@ _MODES = (
     Mode("SRC", "src"),
     Mode("NON", "non", "PDE/NON-v0", {"iterations": 3000}, _RATES),
     Mode("detached", "detached", "PDE/Detached-v0", _IT, _RATES),
-    Mode("hybrid, RGE q = 16", "hybrid", "PDE/Hybrid-v0", _IT, rate_of="fo-sol"),
+    Mode("hybrid, RGE q = 16", "hybrid", "PDE/Hybrid-v0", {**_IT, "q": 16}, rate_of="fo-sol"),
     Mode("ZO-SOL, RGE", "rge", "PDE/ZO-SOL-v0", {**_IT, "estimator": "rge", "q": 89}, (1e-3, 3e-3, 1e-2)),
     Mode("ZO-SOL, sparse CGE", "sparse", "PDE/Sparse-ZO-SOL-v0", {"iterations": 4000}, (3e-3, 1e-2)),
     Mode("ZO-SOL, CGE", "cge", "PDE/ZO-SOL-v0", _IT, rate_of="fo-sol"),

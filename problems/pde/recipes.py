@@ -117,8 +117,8 @@ def detached(
 
 
 def hybrid(
-    lr: float = 1e-2,
-    q: int = 16,
+    lr: float = 3e-3,
+    q: int = 64,
     mu: float | None = None,
     estimator: str = "rge",
     difference: Difference = "central",
@@ -182,7 +182,7 @@ def zo_sol(
 
 
 def sparse_zo_sol(
-    lr: float = 1e-2,
+    lr: float = 1e-3,
     mu: float | None = None,
     difference: Difference = "forward",
     sparsity: float = 0.9,
