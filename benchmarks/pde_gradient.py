@@ -9,6 +9,8 @@ ours. Rows with random directions, which ask as often, show what is left where t
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from harness import Options, Report, Row
 from torch.nn import functional
@@ -17,15 +19,16 @@ import zotoolkit
 from problems.pde import CorrectSimulator, correct_wake_flow
 from problems.pde.recipes import fo_sol
 from zotoolkit.estimators import CGE, RGE
+from zotoolkit.estimators.base import Difference
 from zotoolkit.spaces import bounds_of
 
 GOAL = 0.01
-MUS = {"forward": (1e-5, 1e-4, 1e-3, 1e-2), "central": (1e-4, 1e-3, 1e-2)}
+MUS: dict[Difference, tuple[float, ...]] = {"forward": (1e-5, 1e-4, 1e-3, 1e-2), "central": (1e-4, 1e-3, 1e-2)}
 
 
 def run(options: Options) -> Report:
     torch.set_num_threads(1)
-    settings = {"resolution": 16, "factor": 2, "spin_up": 3, "frames": 20} if options.quick else {}
+    settings: dict[str, Any] = {"resolution": 16, "factor": 2, "spin_up": 3, "frames": 20} if options.quick else {}
     objective = correct_wake_flow(**settings, device=options.device)
     trainer = fo_sol(iterations=5 if options.quick else 300)
     trained = zotoolkit.minimize(objective, trainer, budget=10_000, progress=False).x
