@@ -87,12 +87,11 @@ class CorrectSimulator(BlackBoxObjective):
 
     Examples:
         >>> import zotoolkit
-        >>> from problems.pde.correctors import PeriodicConvolutions
-        >>> from problems.pde.simulators import Burgers, rollout
-        >>> burgers = Burgers(points=32, dt=0.1)
-        >>> params = torch.full((3, 1), 0.05)
-        >>> truth = Trajectories(rollout(burgers.finer(), burgers.finer().start(3), params, 12)[..., ::4].movedim(1, 0),
-        ...                      params)  # doctest: +SKIP
+        >>> objective = zotoolkit.make("PDE/Burgers-v0")  # 16 windows of 4 steps, whose first is shared by all queries
+        >>> x0, _ = objective.reset(seed=0)
+        >>> values, *_, info = objective.step(zotoolkit.DenseBatch.at(x0[None]))
+        >>> objective.dim, info["costs"]["state_steps"]
+        (89, 64.0)
     """
 
     def __init__(
