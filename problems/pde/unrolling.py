@@ -99,6 +99,8 @@ def loss_with_graph(
     total = state.new_zeros((), dtype=torch.float64)
     for number, target in enumerate(window.targets):
         if number and change is not None:
+            if not bool(torch.isfinite(state.detach()).all()):
+                return total * torch.nan  # no difference can be formed around a state that has blown up
             state = state + change(state, window.params, context=derive_seed(context, number))
         elif number and place == DETACHED:
             state = simulator.step(state.detach(), window.params)

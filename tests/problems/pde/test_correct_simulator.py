@@ -196,6 +196,23 @@ def test_a_candidate_that_blows_up_is_not_finite() -> None:
     assert values[0] == values[2]
 
 
+@pytest.mark.parametrize(
+    ("place", "differences"), [("one-step", None), ("detached", None), ("simulator", None), ("state", CGE(1e-4))]
+)
+def test_a_gradient_at_a_point_that_blows_up_is_not_finite(place: str, differences: Any) -> None:
+    """The run goes on: nothing is raised, and the gradient is 0."""
+    objective = small.burgers()
+    x0, _ = objective.reset(seed=0)
+    count = objective.inner_queries(place, differences)
+    far = 1e200 * torch.ones_like(x0)
+    batch = InnerBatch(base=far, scale=x0.new_zeros(count), context=0, place=place, differences=differences)
+    values, *_, info = objective.step(batch)
+    assert values.isnan().all()
+    assert set(info["status"].tolist()) == {Status.NON_FINITE}
+    assert "gradient" in info
+    assert not info["gradient"].any()
+
+
 def test_a_simulator_that_raises_fails_its_query_alone() -> None:
     """One candidate's states make it raise; the others keep their answer."""
     burgers = Burgers(points=small.POINTS, dt=small.DT)
