@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from cells import mean
-from experiment import Options, Results, Table, Task
+from experiment import Experiment, Options, Results, Table, Task
 from training import Deadline, ProcessorTime
 from typing_extensions import override
 
@@ -288,6 +288,28 @@ def _spread(values: Sequence[float]) -> str:
     """Return the mean and, of several seeds, their standard deviation."""
     middle = f"{mean(values):.4f}" if mean(values) < 10 else f"{mean(values):.3g}"
     return f"{middle} ± {statistics.stdev(values):.4f}" if len(values) > 1 and math.isfinite(mean(values)) else middle
+
+
+def comparison(name: str, about: str, settings: Mapping[str, Setting], dt: float, title: str) -> Experiment:
+    """Return the experiment that compares modes in these settings, by size.
+
+    Args:
+        name: Of the result files.
+        about: For --help.
+        settings: By size.
+        dt: Time of a step.
+        title: Of the picture.
+    """
+    return Experiment(
+        name,
+        about,
+        lambda size, results: plan(settings[size], results),
+        lambda size, results: tables(settings[size], results),
+        lambda size, results: draw(settings[size], results, dt, title),
+        paper="Um et al., Solver-in-the-Loop, NeurIPS 2020",
+        data="made by the fine solver",
+        sizes=tuple(settings),
+    )
 
 
 def draw(setting: Setting, results: Results, dt: float, title: str) -> bytes:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import sys
 
-from corrector_cell import Mode, Setting, draw, plan, shortened, tables
-from experiment import Experiment, main
+from corrector_cell import Mode, Setting, comparison, shortened
+from experiment import main
 
 _RATES = (3e-3, 1e-2, 3e-2)
 _IT = {"iterations": 2000}
@@ -33,16 +33,7 @@ SETTINGS = {
     "small": Setting(_PROBLEM, _MODES, (0, 1, 2), "relative_l2", (8, 20)),
 }
 
-EXPERIMENT = Experiment(
-    "ks-modes",
-    __doc__ or "",
-    lambda size, results: plan(SETTINGS[size], results),
-    lambda size, results: tables(SETTINGS[size], results),
-    lambda size, results: draw(SETTINGS[size], results, 0.5, "Kuramoto-Sivashinsky, test trajectories"),
-    paper="Um et al., Solver-in-the-Loop, NeurIPS 2020",
-    data="made by the fine solver",
-    sizes=("quick", "small"),
-)
+EXPERIMENT = comparison("ks-modes", __doc__ or "", SETTINGS, 0.5, "Kuramoto-Sivashinsky, test trajectories")
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 
-from corrector_cell import Mode, Setting, draw, plan, shortened, tables
-from experiment import Experiment, main
+from corrector_cell import Mode, Setting, comparison, shortened
+from experiment import main
 
 _CURRICULUM = {"unroll": ((0, 4), (100, 8), (200, 16))}
 _IT = {"iterations": 500}
@@ -25,17 +25,8 @@ SETTINGS = {
     "small": Setting(_PROBLEM, _MODES, (0, 1, 2), "mae", (32, 100, 250), _CURRICULUM),
 }
 
-EXPERIMENT = Experiment(
-    "wake-long",
-    __doc__ or "",
-    lambda size, results: plan(SETTINGS[size], results),
-    lambda size, results: tables(SETTINGS[size], results),
-    lambda size, results: draw(
-        SETTINGS[size], results, 1.0, "wake flow, curriculum to 16 steps, unseen Reynolds numbers"
-    ),
-    paper="Um et al., Solver-in-the-Loop, NeurIPS 2020",
-    data="made by the fine solver",
-    sizes=("quick", "small"),
+EXPERIMENT = comparison(
+    "wake-long", __doc__ or "", SETTINGS, 1.0, "wake flow, curriculum to 16 steps, unseen Reynolds numbers"
 )
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import sys
 
-from corrector_cell import Mode, Setting, draw, plan, shortened, tables
-from experiment import Experiment, main
+from corrector_cell import Mode, Setting, comparison, shortened
+from experiment import main
 
 _RATES = (3e-3, 1e-2, 3e-2)
 _IT = {"iterations": 300}
@@ -34,16 +34,7 @@ SETTINGS = {
     "small": Setting(_PROBLEM, _MODES, (0, 1, 2), "mae", (32, 100, 250)),
 }
 
-EXPERIMENT = Experiment(
-    "wake-modes",
-    __doc__ or "",
-    lambda size, results: plan(SETTINGS[size], results),
-    lambda size, results: tables(SETTINGS[size], results),
-    lambda size, results: draw(SETTINGS[size], results, 1.0, "wake flow, five unseen Reynolds numbers"),
-    paper="Um et al., Solver-in-the-Loop, NeurIPS 2020",
-    data="made by the fine solver",
-    sizes=("quick", "small"),
-)
+EXPERIMENT = comparison("wake-modes", __doc__ or "", SETTINGS, 1.0, "wake flow, five unseen Reynolds numbers")
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT))

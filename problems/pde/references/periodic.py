@@ -12,11 +12,12 @@ import torch
 
 from problems.pde.progress import Progress
 from problems.pde.references.make import Start, make_references
+from problems.pde.references.parameters import positive_numbers
 from problems.pde.references.trajectories import SPLITS, References
 from problems.pde.simulators.burgers import Burgers
 from problems.pde.simulators.grids import downsample
 from problems.pde.simulators.kuramoto_sivashinsky import KuramotoSivashinsky
-from zotoolkit.checks import check_count, check_positive
+from zotoolkit.checks import check_count
 from zotoolkit.errors import InvalidSetting, brief
 from zotoolkit.seeding import check_seed, derive_seed
 
@@ -143,9 +144,7 @@ def burgers_references(
     fine = coarse.finer(factor, substeps=substeps)
     pairs: list[Start] = []
     for split, (name, values) in enumerate(zip(SPLITS, (train, validation, test), strict=True)):
-        if not isinstance(values, Sequence) or isinstance(values, str) or not len(values):
-            raise InvalidSetting(f"{name} must hold viscosities, at least one, got {brief(values)}.")
-        numbers = [check_positive(value, f"each viscosity in {name}") for value in values]
+        numbers = positive_numbers(values, name, held="viscosities", each="viscosity")
         params = torch.tensor(numbers, dtype=torch.float64).repeat_interleave(starts)[:, None]
         pairs.append((fine.start(len(params), seed=_seed(seed, split), dtype=torch.float64), params))
     return make_references(

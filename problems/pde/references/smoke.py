@@ -9,9 +9,10 @@ import torch
 
 from problems.pde.progress import Progress
 from problems.pde.references.make import Start, make_references
+from problems.pde.references.parameters import positive_numbers
 from problems.pde.references.trajectories import SPLITS, References
 from problems.pde.simulators.smoke import SmokeFlow
-from zotoolkit.checks import check_count, check_positive
+from zotoolkit.checks import check_count
 from zotoolkit.errors import InvalidSetting, brief
 from zotoolkit.seeding import check_seed, derive_seed
 
@@ -75,7 +76,10 @@ def smoke_references(
     if not isinstance(coarse, SmokeFlow):
         raise InvalidSetting(f"coarse must be a SmokeFlow, got {brief(coarse)}; see make_references.")
     starts, seed, fine = check_count(starts, "starts"), check_seed(seed), coarse.finer(factor)
-    numbers = {name: _buoyancies(values, name) for name, values in zip(SPLITS, (train, validation, test), strict=True)}
+    numbers = {
+        name: positive_numbers(values, name, held="buoyancies", each="buoyancy")
+        for name, values in zip(SPLITS, (train, validation, test), strict=True)
+    }
     _check_different(numbers)
     pairs: list[Start] = []
     for split, values in enumerate(numbers.values()):
@@ -97,12 +101,6 @@ def smoke_references(
         cache=cache,
         progress=progress,
     )
-
-
-def _buoyancies(values: object, name: str) -> list[float]:
-    if not isinstance(values, Sequence) or isinstance(values, str) or not len(values):
-        raise InvalidSetting(f"{name} must hold buoyancies, at least one, got {brief(values)}.")
-    return [check_positive(value, f"each buoyancy in {name}") for value in values]
 
 
 def _check_different(numbers: dict[str, list[float]]) -> None:

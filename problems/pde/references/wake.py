@@ -9,12 +9,13 @@ import torch
 
 from problems.pde.progress import Progress
 from problems.pde.references.make import Start, make_references
+from problems.pde.references.parameters import positive_numbers
 from problems.pde.references.trajectories import SPLITS, References
 from problems.pde.simulators.wake.flow import WakeFlow
 from problems.pde.simulators.wake.geometry import check_resolution
 from problems.pde.simulators.wake.staggered import downsample
-from zotoolkit.checks import check_count, check_positive
-from zotoolkit.errors import InvalidSetting, brief
+from zotoolkit.checks import check_count
+from zotoolkit.errors import InvalidSetting
 
 TRAIN = tuple(1e4 * 2**k for k in range(4, 10))
 VALIDATION = (2.1e4 * 2**4, 2.1e4 * 2**7)
@@ -71,7 +72,11 @@ def wake_references(
     Source: Um, Brand, Fei, Holl and Thuerey, Solver-in-the-Loop, NeurIPS 2020 (and its published code).
     """
     resolution, factor = check_resolution(resolution), check_count(factor, "factor")
-    numbers = {name: _reynolds(values, name) for name, values in zip(SPLITS, (train, validation, test), strict=True)}
+    one = "one Reynolds number a trajectory"
+    numbers = {
+        name: positive_numbers(values, name, held=one, each="Reynolds number")
+        for name, values in zip(SPLITS, (train, validation, test), strict=True)
+    }
     _check_different(numbers)
     fine = WakeFlow(factor * resolution, dt=dt)
     key: dict[str, Any] = {"simulator": "WakeFlow", "version of it": _VERSION, "factor": factor}
@@ -94,12 +99,6 @@ def wake_references(
         cache=cache,
         progress=progress,
     )
-
-
-def _reynolds(values: object, name: str) -> list[float]:
-    if not isinstance(values, Sequence) or isinstance(values, str) or not len(values):
-        raise InvalidSetting(f"{name} must hold one Reynolds number a trajectory, at least one, got {brief(values)}.")
-    return [check_positive(value, f"each Reynolds number in {name}") for value in values]
 
 
 def _check_different(numbers: dict[str, list[float]]) -> None:

@@ -12,20 +12,19 @@ vectors that do not fit the square, so that the force jumps at its sides; here t
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
 from torch import Tensor
 from typing_extensions import Self, override
 
 from problems.pde.simulators.base import Simulator
+from problems.pde.simulators.explicit_diffusion import diffusion_amount
 from problems.pde.simulators.periodic_plane import advect, diffuse, downsample_periodic
 from zotoolkit.checks import check_count, check_least, check_positive
-from zotoolkit.errors import CFLWarning, InvalidState, brief
+from zotoolkit.errors import InvalidState, brief
 from zotoolkit.seeding import check_seed, torch_generator
 
 _COLUMNS = ("amplitude_y", "amplitude_x", "wave_y", "wave_x", "phase", "frequency")
-_STABLE = 0.25  # amount of explicit diffusion in two dimensions
 _CHUNK = 128  # states that a CPU's cache holds with all that a step makes of them, at 32 x 32 cells
 _START_MODES = 4
 _START_DRAW, _FORCE_DRAW = 0xF0, 0xF1
@@ -81,14 +80,7 @@ class ForcedBurgers(Simulator):
         super().__init__((3, self.points, self.points), names, differentiable=True)
         self.spacing = self.length / self.points
         self._chunk = max(1, _CHUNK * 32**2 // self.points**2) if chunk is None else check_count(chunk, "chunk")
-        self._amount = self.viscosity * self.dt / self.spacing**2
-        if self._amount > _STABLE:
-            warnings.warn(
-                f"CFL number of diffusion is {self._amount:.3g}, above {_STABLE}: the step is unstable. Take "
-                f"dt <= {_STABLE * self.spacing**2 / self.viscosity:.3g} or a coarser grid.",
-                CFLWarning,
-                stacklevel=2,
-            )
+        self._amount = diffusion_amount(self.viscosity, self.dt, self.spacing)
 
     def finer(self, factor: int = 4) -> Self:
         """Return a solver of the same equation and step on a grid so many times finer: the reference.

@@ -12,7 +12,6 @@ Fei, Holl and Thuerey, Solver-in-the-Loop, NeurIPS 2020, with a box, clouds and 
 
 from __future__ import annotations
 
-import warnings
 from typing import Literal
 
 import torch
@@ -20,17 +19,17 @@ from torch import Tensor
 from typing_extensions import Self, override
 
 from problems.pde.simulators.base import Simulator
+from problems.pde.simulators.explicit_diffusion import diffusion_amount
 from problems.pde.simulators.grids import grid_ratio
 from problems.pde.simulators.smoke.marker import advect_marker
 from problems.pde.simulators.smoke.projection import ClosedProjection, close
 from problems.pde.simulators.wake.staggered import downsample
 from problems.pde.simulators.wake.transport import SemiLagrangian, diffuse, fill_unused
 from zotoolkit.checks import check_choice, check_count, check_least, check_positive
-from zotoolkit.errors import CFLWarning, InvalidState, brief
+from zotoolkit.errors import InvalidState, brief
 from zotoolkit.seeding import check_seed, torch_generator
 
 Advection = Literal["maccormack", "semi-lagrangian"]
-_STABLE = 0.25  # amount of explicit diffusion in two dimensions
 _CHUNK = 64  # states that a CPU's cache holds with all that a step makes of them, at 32 x 32 cells
 _START_DRAW = 0x50E
 _BLOBS = 3
@@ -92,14 +91,7 @@ class SmokeFlow(Simulator):
         self._advection = SemiLagrangian(cells, cells, self._displacement)
         self._projection = ClosedProjection(cells, cells)
         self._source = self.dt * self.inflow * self._disc(*_SOURCE)
-        self._amount = self.viscosity * self.dt / self.spacing**2
-        if self._amount > _STABLE:
-            warnings.warn(
-                f"CFL number of diffusion is {self._amount:.3g}, above {_STABLE}: the step is unstable. Take "
-                f"dt <= {_STABLE * self.spacing**2 / self.viscosity:.3g} or a coarser grid.",
-                CFLWarning,
-                stacklevel=2,
-            )
+        self._amount = diffusion_amount(self.viscosity, self.dt, self.spacing)
 
     def finer(self, factor: int = 4) -> Self:
         """Return a solver of the same flow and step on a grid so many times finer: the reference.

@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from problems.pde.simulators.base import Simulator
+from problems.pde.simulators.explicit_diffusion import STABLE
 from problems.pde.simulators.wake.geometry import WIDTH, Mask, check_resolution, soft_faces, solid_cells
 from problems.pde.simulators.wake.projection import Projection
 from problems.pde.simulators.wake.transport import SemiLagrangian, diffuse
@@ -20,7 +21,6 @@ from zotoolkit.checks import check_choice, check_count, check_positive
 from zotoolkit.errors import CFLWarning, InvalidState
 
 _MASKS = ("hard", "soft")
-_STABLE = 0.25  # amount of explicit diffusion in two dimensions
 # States that a CPU's cache holds with all that a step makes of them, at 64 x 32 cells. On finer grids it holds fewer,
 # but each chunk reads the matrix that corrects for the disc anew: at 256 x 128 cells (26 MB) a state took 2.9 ms in
 # chunks of 2, 1.9 ms in chunks of 16 on one core.
@@ -79,12 +79,12 @@ class WakeFlow(Simulator):
         if least <= 0:
             raise InvalidState(f"reynolds must be above 0, got {least:g}: the viscosity is {WIDTH**2:g} / reynolds.")
         amount = self.dt * self.resolution**2 / least
-        if amount > _STABLE and least not in self._warned:
+        if amount > STABLE and least not in self._warned:
             self._warned.add(least)
             warnings.warn(
-                f"CFL number of diffusion is {amount:.3g}, above {_STABLE}, at reynolds={least:g} with "
+                f"CFL number of diffusion is {amount:.3g}, above {STABLE}, at reynolds={least:g} with "
                 f"{2 * self.resolution} x {self.resolution} cells and dt={self.dt:g}: the step is unstable. Take "
-                f"reynolds >= {self.dt * self.resolution**2 / _STABLE:g}, a smaller dt or a coarser grid.",
+                f"reynolds >= {self.dt * self.resolution**2 / STABLE:g}, a smaller dt or a coarser grid.",
                 CFLWarning,
                 stacklevel=4,
             )
