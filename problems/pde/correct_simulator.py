@@ -342,23 +342,12 @@ class CorrectSimulator(BlackBoxObjective):
         ahead = window.steps - 1
         steps = len(window) * (window.steps + (len(batch) - 1) * ahead)
         self._afford(steps)
-        with torch.enable_grad():
-            leaf = batch.base.detach().clone().requires_grad_()
-            loss = loss_with_graph(
-                self.simulator,
-                self.coupling,
-                self._candidates.single(leaf),
-                window,
-                batch.place,
-                self.references.scale,
-                differences=batch.differences,
-                seed=derive_seed(batch.seed, _DIRECTION_DRAW),
-                context=batch.context,
-            )
-            finite = bool(torch.isfinite(loss.detach()))
-            gradient = torch.autograd.grad(loss, leaf)[0] if finite else torch.zeros_like(leaf)
+        seed = derive_seed(batch.seed, _DIRECTION_DRAW)
+        loss, gradient = self._differentiated(
+            batch.base, batch.context, batch.place, differences=batch.differences, seed=seed
+        )
         self._spent += steps
-        return InnerAnswer(float(loss.detach()) if finite else float("nan"), gradient.detach(), {})
+        return InnerAnswer(float(loss), gradient if bool(loss.isfinite()) else torch.zeros_like(gradient), {})
 
     def gradient(self, x: Tensor, context: int) -> tuple[Tensor, Tensor]:
         """Return the loss and its `(d,)` gradient by back-propagation through the simulator.
@@ -369,11 +358,19 @@ class CorrectSimulator(BlackBoxObjective):
             InvalidSetting: If the simulator is not differentiable.
         """
         check_choice(SIMULATOR, tuple(self.inner_places), "place")
-        window = self.windows.at(self.seed, context)
+        return self._differentiated(x, context, SIMULATOR)
+
+    def _differentiated(self, x: Tensor, context: int, place: str, **estimate: Any) -> tuple[Tensor, Tensor]:
+        """Return the loss and its gradient at a place, both NaN where something blew up."""
+        window, scale = self.windows.at(self.seed, context), self.references.scale
         with torch.enable_grad():
             leaf = x.detach().clone().requires_grad_()
-            network, scale = self._candidates.single(leaf), self.references.scale
-            loss = loss_with_graph(self.simulator, self.coupling, network, window, SIMULATOR, scale)
+            network = self._candidates.single(leaf)
+            loss = loss_with_graph(
+                self.simulator, self.coupling, network, window, place, scale, context=context, **estimate
+            )
+            if not bool(torch.isfinite(loss.detach())):
+                return loss.detach() * torch.nan, torch.full_like(x, torch.nan)
             return loss.detach(), torch.autograd.grad(loss, leaf)[0]
 
     # Figures --------------------------------------------------------------------------------------------------------
